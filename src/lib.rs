@@ -1,0 +1,9 @@
+//! placeholder
+
+pub mod environment;
+pub mod os;
+pub mod random;
+pub mod retry;
+pub mod secret;
+
+pub mod identity;

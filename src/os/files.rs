@@ -1,0 +1,128 @@
+//! Reading and writing small files: bounded, regular files only, never blocking the one thread.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// Reads the regular file at `path`, of at most `limit` bytes, on a blocking thread, since a
+/// home directory may be on a network that hangs.
+pub async fn read(path: PathBuf, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    tokio::task::spawn_blocking(move || read_now(&path, limit))
+        .await
+        .map_err(io::Error::other)?
+}
+
+/// Like [`read`], for text.
+pub async fn read_text(path: PathBuf, limit: usize) -> io::Result<Zeroizing<String>> {
+    into_text(&read(path, limit).await?)
+}
+
+/// Like [`read_text`], at once: for start-up and for commands, where nothing else waits.
+pub fn read_text_now(path: &Path, limit: usize) -> io::Result<Zeroizing<String>> {
+    into_text(&read_now(path, limit)?)
+}
+
+fn into_text(bytes: &[u8]) -> io::Result<Zeroizing<String>> {
+    std::str::from_utf8(bytes)
+        .map(|text| Zeroizing::new(text.to_owned()))
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+fn read_now(path: &Path, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Without O_NONBLOCK the opening of a FIFO waits for its writer for ever.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        // /dev/null is the usual way to say "no such file" to an SDK.
+        return if is_null_device(&metadata) {
+            Ok(Zeroizing::default())
+        } else {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a regular file",
+            ))
+        };
+    }
+    read_bounded(file, limit)
+}
+
+fn is_null_device(metadata: &std::fs::Metadata) -> bool {
+    metadata.rdev() == rustix::fs::makedev(1, 3)
+}
+
+fn read_bounded(file: File, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Room for all that is read: a buffer that grows leaves unwiped copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
+    file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > limit {
+        let problem = format!("larger than {limit} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+    }
+    Ok(bytes)
+}
+
+/// Puts `contents` at `path` with mode 0600, whole or not at all: written beside it, flushed,
+/// renamed over it.
+pub fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_within_the_limit_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write_private(&path, b"12345").unwrap();
+        assert_eq!(*read_now(&path, 5).unwrap(), b"12345");
+        assert_eq!(
+            read_now(&path, 4).unwrap_err().kind(),
+            io::ErrorKind::FileTooLarge
+        );
+        assert!(read_now(folder.path(), 5).is_err());
+        assert!(read_now(Path::new("/dev/null"), 5).unwrap().is_empty());
+        assert!(read_now(Path::new("/dev/zero"), 5).is_err());
+    }
+
+    #[test]
+    fn a_fifo_without_a_writer_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).unwrap();
+        assert_eq!(
+            read_now(&path, 5).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
+    }
+
+    #[test]
+    fn a_private_file_is_replaced_whole_and_read_by_its_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        write_private(&path, b"first").unwrap();
+        write_private(&path, b"second").unwrap();
+        assert_eq!(*read_now(&path, 10).unwrap(), b"second");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+}

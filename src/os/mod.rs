@@ -1,0 +1,3 @@
+//! What only the operating system can do; the only home of `unsafe`.
+
+pub mod files;

@@ -1,0 +1,64 @@
+//! A secret text: wiped when dropped, redacted when printed, and neither copied nor compared by
+//! accident.
+
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+
+/// A secret access key, a session token or an endpoint token.
+///
+/// It has no `Clone`, `Display`, `Serialize` or `PartialEq`: each way out is a call that one can
+/// search for.
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// The text itself. Every caller of this is a place where a secret leaves its type.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// Compares with what a stranger presented, in a time that depends on the length of
+    /// `presented` alone.
+    pub fn matches(&self, presented: &[u8]) -> bool {
+        self.expose().as_bytes().ct_eq(presented).into()
+    }
+
+    /// A second copy, for a holder with a life of its own.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self::from(self.expose().to_owned())
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(SecretString::from(text))
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Secret")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_printed_secret_says_nothing() {
+        assert_eq!(
+            format!("{:?}", Secret::from("hunter2".to_owned())),
+            "Secret"
+        );
+    }
+
+    #[test]
+    fn only_the_exact_text_matches() {
+        let secret = Secret::from("token".to_owned());
+        assert!(secret.matches(b"token"));
+        for presented in [&b""[..], b"toke", b"tokens", b"Token"] {
+            assert!(!secret.matches(presented));
+        }
+    }
+}
