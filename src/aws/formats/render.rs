@@ -1,0 +1,141 @@
+//! Writing credentials the way SDKs read them.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::clock::Timestamp;
+use crate::credentials::Credentials;
+
+/// A body of the container credentials protocol, with `expiry` as the advertised `Expiration`.
+///
+/// The returned bytes are wiped when their last holder drops them. `None` for long-lived keys,
+/// which have no place in this protocol: clients demand a token.
+pub fn container(credentials: &Credentials, expiry: Timestamp) -> Option<Bytes> {
+    // AccountId and RoleArn are left out where unknown: an empty AccountId would end up in
+    // account-based endpoint names.
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Body<'a> {
+        access_key_id: &'a str,
+        secret_access_key: &'a str,
+        token: &'a str,
+        expiration: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        account_id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        role_arn: Option<&'a str>,
+    }
+    let rendered = render(&Body {
+        access_key_id: credentials.access_key_id.expose(),
+        secret_access_key: credentials.secret_access_key.expose(),
+        token: credentials.session_token.as_ref()?.expose(),
+        expiration: expiry.to_string(),
+        account_id: credentials.account_id.as_deref(),
+        role_arn: credentials.role_arn.as_deref(),
+    })?;
+    Some(Bytes::from_owner(rendered))
+}
+
+/// The output of a `credential_process` command, version 1 (AWS SDKs and Tools Reference Guide,
+/// "Process credential provider"), made from a container body.
+pub fn process(container_body: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Output<'a> {
+        version: u8,
+        access_key_id: &'a str,
+        secret_access_key: &'a str,
+        session_token: &'a str,
+        expiration: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        account_id: Option<&'a str>,
+    }
+    let super::Answer::Credentials { credentials, .. } =
+        super::Answer::parse(container_body).ok()?
+    else {
+        return None;
+    };
+    render(&Output {
+        version: 1,
+        access_key_id: credentials.access_key_id.expose(),
+        secret_access_key: credentials.secret_access_key.expose(),
+        session_token: credentials.session_token.as_ref()?.expose(),
+        expiration: credentials.expiry?.to_string(),
+        account_id: credentials.account_id.as_deref(),
+    })
+}
+
+fn render(body: &impl Serialize) -> Option<Zeroizing<Vec<u8>>> {
+    /// Counts, so that the buffer can be made once in its final size: one that grows leaves
+    /// unwiped copies behind.
+    struct Length(usize);
+
+    impl Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, body).ok()?;
+    let mut rendered = Zeroizing::new(Vec::with_capacity(length.0));
+    serde_json::to_writer(&mut *rendered, body).ok()?;
+    Some(rendered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::AccessKeyId;
+    use crate::secret::Secret;
+
+    fn credentials() -> Credentials {
+        Credentials {
+            access_key_id: AccessKeyId::from("ASIAEXAMPLE".to_owned()),
+            secret_access_key: Secret::from("se\"cret".to_owned()),
+            session_token: Some(Secret::from("to\\ken".to_owned())),
+            expiry: Timestamp::parse("2026-01-01T01:00:00Z"),
+            account_id: Some("123456789012".to_owned()),
+            role_arn: None,
+        }
+    }
+
+    #[test]
+    fn the_container_body_is_exactly_what_sdks_read() {
+        let expiry = Timestamp::parse("2026-01-01T00:59:59.999Z").unwrap();
+        assert_eq!(
+            container(&credentials(), expiry).unwrap(),
+            r#"{"AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"se\"cret","Token":"to\\ken","Expiration":"2026-01-01T00:59:59Z","AccountId":"123456789012"}"#
+        );
+    }
+
+    #[test]
+    fn long_lived_keys_have_no_container_body() {
+        let credentials = Credentials {
+            session_token: None,
+            ..credentials()
+        };
+        assert_eq!(
+            container(&credentials, Timestamp::from_unix_millis(0)),
+            None
+        );
+    }
+
+    #[test]
+    fn a_container_body_becomes_credential_process_output() {
+        let body = container(&credentials(), Timestamp::from_unix_millis(0)).unwrap();
+        let output = process(&body).unwrap();
+        assert_eq!(
+            std::str::from_utf8(&output).unwrap(),
+            r#"{"Version":1,"AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"se\"cret","SessionToken":"to\\ken","Expiration":"1970-01-01T00:00:00Z","AccountId":"123456789012"}"#
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! What AWS defines: file languages, wire formats, endpoints. Protocol without policy.
+
+pub mod formats;

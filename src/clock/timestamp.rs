@@ -1,0 +1,115 @@
+//! An instant of the wall clock, and its RFC 3339 form.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Milliseconds since 1970-01-01T00:00:00Z, from year 1 to year 9999.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+const FIRST: i64 = -62_135_596_800_000; // 0001-01-01T00:00:00Z
+const LAST: i64 = 253_402_300_799_999; // 9999-12-31T23:59:59.999Z
+
+impl Timestamp {
+    /// Times outside the years 1 to 9999 are brought to the nearer end: an upstream that lies
+    /// must not be able to overflow anything.
+    pub fn from_unix_millis(millis: i64) -> Self {
+        Self(millis.clamp(FIRST, LAST))
+    }
+
+    pub fn unix_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Reads an RFC 3339 time with any offset and any fraction. IMDS sends microseconds,
+    /// `credential_process` commands may send offsets. Fractions finer than a millisecond are
+    /// dropped, so that nothing is taken to live longer than it does.
+    pub fn parse(text: &str) -> Option<Self> {
+        let nanos = OffsetDateTime::parse(text, &Rfc3339)
+            .ok()?
+            .unix_timestamp_nanos();
+        Some(Self::from_unix_millis(
+            i64::try_from(nanos.div_euclid(1_000_000)).ok()?,
+        ))
+    }
+
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self::from_unix_millis(self.0.saturating_add(millis))
+    }
+
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self::from_unix_millis(self.0.saturating_sub(millis))
+    }
+
+    /// How long until `later`; nothing if that has passed.
+    pub fn until(self, later: Self) -> Duration {
+        Duration::from_millis(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
+    }
+}
+
+/// `2026-11-22T09:30:00Z`: UTC, whole seconds, never rounded up. The only form that every SDK
+/// reads (JavaScript and Rust refuse offsets).
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1000))
+            .ok()
+            .and_then(|instant| instant.format(&Rfc3339).ok())
+            .ok_or(std::fmt::Error)?;
+        formatter.write_str(&text)
+    }
+}
+
+impl std::fmt::Debug for Timestamp {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn offsets_and_fractions_are_read_and_whole_utc_seconds_are_written() {
+        for (read, written) in [
+            ("2025-03-12T21:53:17.832308Z", "2025-03-12T21:53:17Z"),
+            ("2025-03-12T21:53:17.999999999Z", "2025-03-12T21:53:17Z"),
+            ("2025-03-12T23:53:17+02:00", "2025-03-12T21:53:17Z"),
+            ("1969-12-31T23:59:59.5Z", "1969-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(Timestamp::parse(read).unwrap().to_string(), written);
+        }
+        for text in ["", "now", "2025-03-12", "2025-03-12T21:53:17", "1741816397"] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back_to_the_second(millis in any::<i64>()) {
+            let instant = Timestamp::from_unix_millis(millis);
+            let back = Timestamp::parse(&instant.to_string()).unwrap();
+            prop_assert!(back <= instant && back.until(instant) < Duration::from_secs(1));
+        }
+
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "\\PC*") {
+            let _ = Timestamp::parse(&text);
+        }
+
+        #[test]
+        fn arithmetic_saturates(millis in any::<i64>(), seconds in any::<u64>()) {
+            let instant = Timestamp::from_unix_millis(millis);
+            let duration = Duration::from_secs(seconds);
+            prop_assert!(instant.plus(duration) >= instant);
+            prop_assert!(instant.minus(duration) <= instant);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! TLS towards https sources, with roots read on first use.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio_rustls::client::TlsStream;
+
+use super::Stage;
+
+/// Whom to trust.
+#[derive(Debug, Clone)]
+pub enum Roots {
+    /// The host's certificate store, or the compiled-in Mozilla roots where an image has none.
+    System,
+    /// A PEM file, as `AWS_CA_BUNDLE` names one; nothing else is trusted then.
+    File(PathBuf),
+}
+
+/// A TLS client whose roots are parsed when first needed: most hosts never need them, and the 144
+/// roots of a Debian bundle cost 2 ms and 320 KiB.
+#[derive(Debug)]
+pub(super) struct Tls {
+    roots: Roots,
+    config: OnceCell<Arc<ClientConfig>>,
+}
+
+impl Tls {
+    pub(super) fn new(roots: Roots) -> Self {
+        Self {
+            roots,
+            config: OnceCell::new(),
+        }
+    }
+
+    pub(super) async fn connect(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, Stage> {
+        let config = self
+            .config
+            .get_or_try_init(|| load(self.roots.clone()))
+            .await?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| Stage::Url)?;
+        let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
+        connector.connect(name, stream).await.map_err(Stage::Tls)
+    }
+}
+
+async fn load(roots: Roots) -> Result<Arc<ClientConfig>, Stage> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let store = tokio::task::spawn_blocking(move || store(&roots))
+        .await
+        .map_err(|error| Stage::Roots(error.to_string()))?
+        .map_err(|error| Stage::Roots(error.to_string()))?;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Stage::Roots(error.to_string()))?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+fn store(roots: &Roots) -> io::Result<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    match roots {
+        Roots::File(path) => {
+            let problem = |error| io::Error::other(format!("{}: {error}", path.display()));
+            let certificates = CertificateDer::pem_file_iter(path).map_err(problem)?;
+            for certificate in certificates {
+                store
+                    .add(certificate.map_err(problem)?)
+                    .map_err(io::Error::other)?;
+            }
+            if store.is_empty() {
+                let problem = format!("{} holds no certificate", path.display());
+                return Err(io::Error::other(problem));
+            }
+        }
+        Roots::System => {
+            // A host's bundle may hold a certificate or two that nothing can parse.
+            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if store.is_empty() {
+                store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            }
+        }
+    }
+    Ok(store)
+}
