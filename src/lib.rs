@@ -6,4 +6,6 @@ pub mod random;
 pub mod retry;
 pub mod secret;
 
+pub mod aws;
+
 pub mod identity;
