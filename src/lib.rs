@@ -1,7 +1,15 @@
 //! placeholder
 
+pub mod serve;
+
+pub mod authz;
+pub mod refresh;
+
+pub mod providers;
+
 pub mod aws;
 
+pub mod api;
 pub mod http;
 
 pub mod credentials;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::credentials::Failure;
+use crate::credentials::{Failure, described};
 
 /// A failed exchange. Shows scheme and authority of the URL, never its path: an ECS path is a
 /// bearer secret.
@@ -66,13 +66,11 @@ impl std::fmt::Display for HttpError {
                 )
             }
             Stage::Exchange(error) => {
-                write!(formatter, "the exchange with {asked} broke off: {error}")?;
-                let mut cause = std::error::Error::source(error);
-                while let Some(error) = cause {
-                    write!(formatter, ": {error}")?;
-                    cause = error.source();
-                }
-                Ok(())
+                write!(
+                    formatter,
+                    "the exchange with {asked} broke off: {}",
+                    described(error)
+                )
             }
             Stage::BodyTooLarge(limit) => {
                 write!(

@@ -30,6 +30,18 @@ pub struct Response {
     pub body: Zeroizing<Vec<u8>>,
 }
 
+impl Response {
+    /// The server's own word on when to come back: `Retry-After` in seconds (RFC 9110 section
+    /// 10.2.3) or `x-amz-retry-after` in milliseconds (AWS SDK retry rules of 2026). The date form
+    /// is passed over: it would have to be read by a clock that may be wrong.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let number = |name: &str| self.headers.get(name)?.to_str().ok()?.trim().parse().ok();
+        number("x-amz-retry-after")
+            .map(Duration::from_millis)
+            .or_else(|| number("retry-after").map(Duration::from_secs))
+    }
+}
+
 /// Not the body, and of the headers only how many: either may hold a token.
 impl std::fmt::Debug for Response {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,0 +1,107 @@
+//! What credd's own commands and the daemon say to each other.
+
+use serde::{Deserialize, Serialize};
+
+/// `GET` on the public sockets: the caller's only or default identity.
+pub const CREDENTIALS: &str = "/v1/credentials";
+
+/// `GET` on the public Unix socket: [`EndpointReport`].
+pub const ENDPOINT: &str = "/v1/endpoint";
+
+/// `POST` on the public Unix socket: [`LeaseRequest`] for one line of [`LeaseReport`], after which
+/// the answer stays open, and the token valid, until either side closes.
+pub const LEASE: &str = "/v1/lease";
+
+/// `GET` on the admin socket: [`StatusReport`].
+pub const STATUS: &str = "/v1/status";
+
+/// How a program reaches the HTTP endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct EndpointReport {
+    /// `http://127.0.0.1:9169`, where the daemon listens on TCP.
+    pub url: Option<String>,
+    /// The file of the token that opens every identity.
+    pub token_file: String,
+}
+
+/// Asks for a token that lives as long as the connection.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LeaseRequest {
+    /// The only or default identity if absent.
+    pub identity: Option<String>,
+    /// A token from an earlier lease, to be valid again after a restart of the daemon.
+    pub token: Option<String>,
+}
+
+/// The leased token and where it opens what.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LeaseReport {
+    pub identity: String,
+    pub token: String,
+    /// `http://127.0.0.1:9169/v1/credentials/billing`
+    pub url: String,
+}
+
+impl std::fmt::Debug for LeaseReport {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            identity,
+            url,
+            token: _,
+        } = self;
+        formatter
+            .debug_struct("LeaseReport")
+            .field("identity", identity)
+            .field("url", url)
+            .finish()
+    }
+}
+
+/// What `credd status --json` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StatusReport {
+    pub version: String,
+    pub pid: u32,
+    /// RFC 3339, by the daemon's wall clock.
+    pub now: String,
+    pub identities: Vec<IdentityStatus>,
+}
+
+/// One identity. Times are RFC 3339.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct IdentityStatus {
+    pub name: String,
+    /// `warming`, `fresh`, `late`, `stale`, `expired` or `failed`.
+    pub state: String,
+    /// Whether clients get credentials.
+    pub is_served: bool,
+    /// `instance metadata`, `profile ops`, …
+    pub source: Option<String>,
+    /// The last four of the access key id.
+    pub key: Option<String>,
+    pub account_id: Option<String>,
+    pub expiry: Option<String>,
+    pub seconds_left: Option<u64>,
+    /// When the source last gave something good.
+    pub refreshed: Option<String>,
+    pub next_refresh: Option<String>,
+    pub next_refresh_seconds: Option<u64>,
+    pub failure: Option<FailureReport>,
+}
+
+/// What has gone wrong since the last success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FailureReport {
+    /// `transient`, `throttled`, `denied`, `misconfigured` or `needs-person`.
+    pub class: String,
+    pub message: String,
+    /// How many in a row.
+    pub count: u32,
+    pub since: String,
+}

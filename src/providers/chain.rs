@@ -1,0 +1,146 @@
+//! The chain: providers tried in order, first as data, then run.
+
+use std::sync::Arc;
+
+use super::environment::EnvironmentProvider;
+use super::{Context, Provider, Providing, Unprovided, container, imds, profile, providing};
+use crate::credentials::{Failure, Provided};
+
+/// One link of a chain, as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Link {
+    Environment,
+    Profile(profile::Config),
+    Container(container::Config),
+    InstanceMetadata(imds::Config),
+}
+
+impl Link {
+    /// Its name in messages.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Environment => "environment",
+            Self::Profile(_) => "profile",
+            Self::Container(_) => "container endpoint",
+            Self::InstanceMetadata(_) => "instance metadata",
+        }
+    }
+}
+
+/// The chain of every AWS SDK.
+pub fn default_chain() -> Vec<Link> {
+    vec![
+        Link::Environment,
+        Link::Profile(profile::Config::default()),
+        Link::Container(container::Config::default()),
+        Link::InstanceMetadata(imds::Config::default()),
+    ]
+}
+
+/// Makes a chain's providers. Nothing is asked yet.
+pub fn build(links: &[Link], context: &Context) -> Chain {
+    let build = |link: &Link| -> Box<dyn Provider> {
+        let context = context.clone();
+        match link {
+            Link::Environment => Box::new(EnvironmentProvider {
+                environment: Arc::clone(&context.environment),
+            }),
+            Link::Profile(config) => {
+                Box::new(profile::ProfileProvider::new(config.clone(), context))
+            }
+            Link::Container(config) => {
+                Box::new(container::ContainerProvider::new(config.clone(), context))
+            }
+            Link::InstanceMetadata(config) => {
+                Box::new(imds::ImdsProvider::new(config.clone(), context))
+            }
+        }
+    };
+    Chain::new(
+        links
+            .iter()
+            .map(|link| (link.name(), build(link)))
+            .collect(),
+    )
+}
+
+/// Providers in order. Only *not configured* goes on to the next one: any other failure ends the
+/// chain, since a silent change to another identity is the worst outcome.
+pub struct Chain {
+    links: Vec<(&'static str, Box<dyn Provider>)>,
+}
+
+impl Chain {
+    /// Links with the names that messages call them by.
+    pub fn new(links: Vec<(&'static str, Box<dyn Provider>)>) -> Self {
+        Self { links }
+    }
+
+    async fn attempt(&mut self) -> Result<Provided, Unprovided> {
+        let mut skipped = Vec::new();
+        for (name, provider) in &mut self.links {
+            match provider.provide().await {
+                Err(Unprovided::NotConfigured(why)) => skipped.push(format!("{name}: {why}")),
+                Ok(provided) => return Ok(provided),
+                Err(Unprovided::Failed(failure)) => {
+                    return Err(Unprovided::Failed(after_skipping(&skipped, failure)));
+                }
+            }
+        }
+        let message = format!(
+            "no source of credentials is configured ({})",
+            skipped.join("; ")
+        );
+        Err(Unprovided::Failed(Failure::misconfigured(message)))
+    }
+}
+
+fn after_skipping(skipped: &[String], failure: Failure) -> Failure {
+    if skipped.is_empty() {
+        return failure;
+    }
+    let message = format!(
+        "{} (skipped before: {})",
+        failure.message,
+        skipped.join("; ")
+    );
+    Failure { message, ..failure }
+}
+
+impl Provider for Chain {
+    fn provide(&mut self) -> Providing<'_> {
+        providing(self.attempt())
+    }
+
+    fn draws_on_shared_quota(&self) -> bool {
+        self.links
+            .iter()
+            .any(|(_, provider)| provider.draws_on_shared_quota())
+    }
+}
+
+impl std::fmt::Debug for Chain {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_list()
+            .entries(self.links.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_chain_keeps_the_order_of_the_sdks() {
+        let names: Vec<_> = default_chain().iter().map(Link::name).collect();
+        let order = [
+            "environment",
+            "profile",
+            "container endpoint",
+            "instance metadata",
+        ];
+        assert_eq!(names, order);
+    }
+}

@@ -1,0 +1,78 @@
+//! The ways to obtain credentials, one file each. No provider retries, caches or spawns.
+
+pub mod chain;
+pub mod container;
+mod environment;
+pub mod imds;
+pub mod profile;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::clock::SharedClock;
+use crate::credentials::{Failure, Provided};
+use crate::environment::Environment;
+use crate::http::{Response, Transport};
+
+/// One way to obtain credentials. Its refresher is its only caller, one call at a time.
+pub trait Provider: Send {
+    fn provide(&mut self) -> Providing<'_>;
+
+    /// Whether attempts count against a quota that other hosts share, as those at STS do: then a
+    /// fleet that boots together spreads its first attempts.
+    fn draws_on_shared_quota(&self) -> bool {
+        false
+    }
+}
+
+/// An attempt under way. Dropping it abandons the attempt and nothing else.
+pub type Providing<'a> = Pin<Box<dyn Future<Output = Result<Provided, Unprovided>> + Send + 'a>>;
+
+/// Why a provider gave nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unprovided {
+    /// This host does not use the source; the only outcome after which a chain goes on. Says what
+    /// would configure it.
+    NotConfigured(String),
+    Failed(Failure),
+}
+
+impl From<Failure> for Unprovided {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// All that providers may look at besides their own configuration.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub environment: Arc<Environment>,
+    pub transport: Arc<dyn Transport>,
+    pub clock: SharedClock,
+}
+
+/// What an answer without credentials calls for, by its status.
+fn refused(asked: &str, response: &Response) -> Failure {
+    let said = crate::aws::formats::error_text(&response.body)
+        .map(|text| format!(": {text}"))
+        .unwrap_or_default();
+    let message = format!("{asked} answered {}{said}", response.status);
+    match response.status.as_u16() {
+        429 => Failure::throttled(message, response.retry_after()),
+        408 | 500.. => Failure {
+            retry_after: response.retry_after(),
+            ..Failure::transient(message)
+        },
+        401 | 403 => Failure::denied(message),
+        300..=399 => Failure::misconfigured(format!("{message}; credd does not follow redirects")),
+        _ => Failure::misconfigured(message),
+    }
+}
+
+/// Boxes an attempt.
+fn providing<'a>(
+    attempt: impl Future<Output = Result<Provided, Unprovided>> + Send + 'a,
+) -> Providing<'a> {
+    Box::pin(attempt)
+}

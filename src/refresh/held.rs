@@ -1,0 +1,200 @@
+//! A set in hand: what is known of it, the body that clients get, and for how long.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::schedule::{LONGEST_LIFETIME, Life};
+use crate::aws::formats;
+use crate::clock::Timestamp;
+use crate::credentials::{Credentials, Failure, Provided, Renewal};
+use crate::random::Draw;
+
+/// What a client is told of a set always leaves at least this much: with less, botocore, .NET and
+/// Java come back at each use.
+const LIFE_FLOOR: Duration = Duration::from_mins(15);
+
+/// Advertised ahead for a session whose expiry its source does not tell.
+const UNKNOWN_AHEAD: Duration = Duration::from_mins(16);
+
+/// Advertised ahead for an IMDS set past its expiry: 17 to 25 minutes, as botocore does it.
+const STRETCH_LEAST: Duration = Duration::from_mins(17);
+const STRETCH_RANGE: Duration = Duration::from_mins(8);
+
+/// The C SDK refuses larger bodies (`credentials_provider_ecs.c`).
+const LARGEST_BODY: usize = 10_000;
+
+/// When a set ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    Known(Timestamp),
+    /// The source does not say; no AWS session lives beyond this.
+    Unknown {
+        at_the_latest: Timestamp,
+    },
+}
+
+/// A set that was good when it was obtained.
+#[derive(Debug, Clone)]
+pub struct Held {
+    credentials: Arc<Credentials>,
+    pub source: Cow<'static, str>,
+    pub renewal: Renewal,
+    pub issued: Option<Timestamp>,
+    pub obtained: Timestamp,
+    pub expiry: Expiry,
+    /// The set's own share of chance, for its refresh and its stretch.
+    pub draw: Draw,
+    advertised: Timestamp,
+    body: Bytes,
+}
+
+impl Held {
+    /// Takes over what a provider gave, unless it is worse than what `held` has: expired, or
+    /// nothing to hand out.
+    pub fn adopt(
+        provided: Provided,
+        held: Option<&Self>,
+        now: Timestamp,
+        draw: Draw,
+    ) -> Result<Self, Failure> {
+        let Provided {
+            credentials,
+            renewal,
+            issued,
+            source,
+        } = provided;
+        if credentials.is_long_lived() {
+            return Err(Failure::long_lived(&source));
+        }
+        let same = held.filter(|held| held.is_same_set(&credentials));
+        let expiry = match (credentials.expiry, same) {
+            (Some(expiry), _) => Expiry::Known(expiry),
+            // Reading it again gives an old session no new life.
+            (None, Some(held)) => held.expiry,
+            (None, None) => Expiry::Unknown {
+                at_the_latest: now.plus(LONGEST_LIFETIME),
+            },
+        };
+        refuse_expired(expiry, renewal, held, now, &source)?;
+        let (obtained, draw) = same.map_or((now, draw), |held| (held.obtained, held.draw));
+        let adopted = Self {
+            credentials: Arc::new(credentials),
+            source,
+            renewal,
+            issued,
+            obtained,
+            expiry,
+            draw,
+            advertised: now,
+            body: Bytes::new(),
+        };
+        adopted.rendered(now)
+    }
+
+    /// Whether these are the credentials that are already held.
+    pub fn is_same_set(&self, credentials: &Credentials) -> bool {
+        self.credentials.access_key_id == credentials.access_key_id
+            && self.credentials.expiry == credentials.expiry
+    }
+
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    pub fn life(&self) -> Life {
+        Life {
+            renewal: self.renewal,
+            issued: self.issued,
+            obtained: self.obtained,
+            expiry: match self.expiry {
+                Expiry::Known(expiry) => Some(expiry),
+                Expiry::Unknown { .. } => None,
+            },
+        }
+    }
+
+    /// When AWS stops honouring the set, as far as anyone knows.
+    pub fn ends(&self) -> Timestamp {
+        match self.expiry {
+            Expiry::Known(expiry) => expiry,
+            Expiry::Unknown { at_the_latest } => at_the_latest,
+        }
+    }
+
+    /// Whether it may be handed out at `now`.
+    pub fn is_usable(&self, now: Timestamp) -> bool {
+        now < self.ends() || self.renewal == Renewal::WatchStable
+    }
+
+    /// The body for clients, where its `Expiration` is still to come.
+    pub fn body(&self, now: Timestamp) -> Option<Bytes> {
+        (self.is_usable(now) && now < self.advertised).then(|| self.body.clone())
+    }
+
+    /// When the body's `Expiration`, where it is not the true expiry, leaves a client too little.
+    pub fn render_again_at(&self) -> Option<Timestamp> {
+        let is_true = self.expiry == Expiry::Known(self.advertised);
+        (!is_true).then(|| self.advertised.minus(LIFE_FLOOR))
+    }
+
+    /// Whether the body tells clients something other than it should at `now`.
+    pub fn is_outdated(&self, now: Timestamp) -> bool {
+        let is_stretched_too_soon = match self.expiry {
+            // The wall clock was set back: the true expiry is to come again.
+            Expiry::Known(expiry) => now < expiry && self.advertised != expiry,
+            Expiry::Unknown { .. } => false,
+        };
+        self.is_usable(now)
+            && (is_stretched_too_soon
+                || now >= self.advertised
+                || self.render_again_at().is_some_and(|at| at <= now))
+    }
+
+    /// The same set with a body for `now`.
+    pub fn rendered(mut self, now: Timestamp) -> Result<Self, Failure> {
+        self.advertised = match self.expiry {
+            Expiry::Known(expiry) if now < expiry => expiry,
+            Expiry::Known(_) => now.plus(STRETCH_LEAST + STRETCH_RANGE.mul_f64(self.draw.share())),
+            Expiry::Unknown { .. } => now.plus(UNKNOWN_AHEAD),
+        };
+        self.body = formats::container(&self.credentials, self.advertised)
+            .ok_or_else(|| Failure::long_lived(&self.source))?;
+        if self.body.len() >= LARGEST_BODY {
+            tracing::warn!(
+                bytes = self.body.len(),
+                source = %self.source,
+                "these credentials make a body of 10,000 bytes or more, which C++ and other SDKs \
+                 built on the C one refuse"
+            );
+        }
+        Ok(self)
+    }
+}
+
+/// An expired set is worse than any unexpired one, and as good as nothing unless AWS says that it
+/// keeps working.
+fn refuse_expired(
+    expiry: Expiry,
+    renewal: Renewal,
+    held: Option<&Held>,
+    now: Timestamp,
+    source: &str,
+) -> Result<(), Failure> {
+    let Expiry::Known(expiry) = expiry else {
+        return Ok(());
+    };
+    if now < expiry {
+        return Ok(());
+    }
+    let is_no_worse = held.is_none_or(|held| held.ends() <= now && held.ends() <= expiry);
+    if renewal == Renewal::WatchStable && is_no_worse {
+        return Ok(());
+    }
+    Err(Failure::transient(format!(
+        "{source} gave credentials that expired at {expiry}, and it is {now} here; if this host's \
+         clock is wrong, correct it"
+    )))
+}

@@ -1,0 +1,12 @@
+//! Keeping identities fresh: one task each, which alone asks its provider and publishes what
+//! everybody else reads.
+
+mod held;
+mod schedule;
+mod snapshot;
+mod task;
+
+pub use held::{Expiry, Held};
+pub use schedule::{Life, after_failure, after_success, start_spread};
+pub use snapshot::{Answer, Snapshot, SnapshotReader, State, Trouble};
+pub use task::{Refresher, refresher};

@@ -1,0 +1,226 @@
+//! The current state of one identity, as everybody but its refresher sees it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+
+use super::held::{Expiry, Held};
+use crate::clock::{BootInstant, Timestamp};
+use crate::credentials::{Failure, FailureClass, Renewal};
+use crate::identity::IdentityName;
+
+/// Less than this left, and clients begin to poll: 15 minutes, and one for clocks and transit.
+const LATE: Duration = Duration::from_mins(16);
+
+/// The last failure whose retry still comes within the time that a request may wait: the ceiling
+/// of the fourth delay is 400 ms.
+const SOON_FAILURES: u32 = 4;
+
+/// Immutable; replaced whole.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    pub held: Option<Held>,
+    /// What has gone wrong since the last success.
+    pub trouble: Option<Trouble>,
+    /// Attempts finished so far.
+    pub attempts: u64,
+    /// When the source last gave something good.
+    pub refreshed: Option<Timestamp>,
+    /// When the next attempt is due, by the wall clock as it was; `None` if only a person can
+    /// bring one about.
+    pub next_attempt: Option<Timestamp>,
+    /// The same by the clock that never steps.
+    pub due: Option<BootInstant>,
+}
+
+/// A streak of failures.
+#[derive(Debug, Clone)]
+pub struct Trouble {
+    pub failure: Failure,
+    /// How many in a row.
+    pub failures: u32,
+    pub since: Timestamp,
+}
+
+/// How an identity is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The first attempt has not finished.
+    Warming,
+    Fresh,
+    /// Served, with under 16 minutes left.
+    Late,
+    /// Served past its expiry, by IMDS static stability.
+    Stale,
+    Expired,
+    /// Never had credentials.
+    Failed,
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warming => "warming",
+            Self::Fresh => "fresh",
+            Self::Late => "late",
+            Self::Stale => "stale",
+            Self::Expired => "expired",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether clients get credentials.
+    pub fn is_served(self) -> bool {
+        matches!(self, Self::Fresh | Self::Late | Self::Stale)
+    }
+}
+
+/// What a request gets.
+#[derive(Debug)]
+pub enum Answer<'a> {
+    Credentials(Bytes),
+    /// Something better may be had within the time that a request may wait.
+    Wait,
+    Unavailable(&'a Failure),
+}
+
+impl Snapshot {
+    pub fn state(&self, now: Timestamp) -> State {
+        let Some(held) = &self.held else {
+            return if self.trouble.is_some() {
+                State::Failed
+            } else {
+                State::Warming
+            };
+        };
+        if now >= held.ends() {
+            return if held.is_usable(now) {
+                State::Stale
+            } else {
+                State::Expired
+            };
+        }
+        match held.expiry {
+            Expiry::Known(expiry) if now.until(expiry) < LATE => State::Late,
+            _ => State::Fresh,
+        }
+    }
+
+    /// When the state changes, or the body has to, if nothing else happens.
+    pub fn changes_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let held = self.held.as_ref()?;
+        let late = match held.expiry {
+            Expiry::Known(expiry) => Some(expiry.minus(LATE).plus(Duration::from_millis(1))),
+            Expiry::Unknown { .. } => None,
+        };
+        let rendering = held.render_again_at().filter(|_| held.is_usable(now));
+        let to_come = [late, Some(held.ends())]
+            .into_iter()
+            .flatten()
+            .filter(|&it| it > now);
+        to_come.chain(rendering).min()
+    }
+
+    pub fn answer(&self, now: Timestamp) -> Answer<'_> {
+        if let Some(held) = &self.held {
+            if let Some(body) = held.body(now) {
+                return Answer::Credentials(body);
+            }
+            if held.is_usable(now) {
+                return Answer::Wait;
+            }
+        }
+        match &self.trouble {
+            None => Answer::Wait,
+            Some(trouble) if trouble.may_pass_soon() => Answer::Wait,
+            // No waiting: a failing identity costs its clients a load and a comparison.
+            Some(trouble) => Answer::Unavailable(&trouble.failure),
+        }
+    }
+
+    /// Whether sets of this identity outlive their expiry.
+    pub fn is_stable(&self) -> bool {
+        self.held
+            .as_ref()
+            .is_some_and(|held| held.renewal == Renewal::WatchStable)
+    }
+}
+
+impl Trouble {
+    fn may_pass_soon(&self) -> bool {
+        self.failure.class == FailureClass::Transient
+            && self.failure.retry_after.is_none()
+            && self.failures <= SOON_FAILURES
+    }
+}
+
+/// Everybody's view of one identity.
+#[derive(Debug, Clone)]
+pub struct SnapshotReader {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    identity: IdentityName,
+    current: ArcSwap<Snapshot>,
+    published: watch::Sender<u64>,
+    demand: Notify,
+}
+
+impl SnapshotReader {
+    pub fn identity(&self) -> &IdentityName {
+        &self.shared.identity
+    }
+
+    /// The current snapshot, without a lock. Hold it for the length of a look.
+    pub fn load(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.shared.current.load()
+    }
+
+    /// A subscription to what is published from now on.
+    pub fn published(&self) -> watch::Receiver<u64> {
+        self.shared.published.subscribe()
+    }
+
+    /// Says that somebody waits: a first attempt that was put off by the start spread begins now.
+    /// Never shortens a delay that failures have brought about.
+    pub fn demand(&self) {
+        self.shared.demand.notify_one();
+    }
+}
+
+/// The refresher's end.
+#[derive(Debug)]
+pub(super) struct SnapshotPublisher {
+    shared: Arc<Shared>,
+}
+
+impl SnapshotPublisher {
+    pub(super) fn new(identity: IdentityName) -> (Self, SnapshotReader) {
+        let shared = Arc::new(Shared {
+            identity,
+            current: ArcSwap::from_pointee(Snapshot::default()),
+            published: watch::Sender::new(0),
+            demand: Notify::new(),
+        });
+        (
+            Self {
+                shared: Arc::clone(&shared),
+            },
+            SnapshotReader { shared },
+        )
+    }
+
+    pub(super) fn publish(&self, snapshot: Snapshot) {
+        self.shared.current.store(Arc::new(snapshot));
+        self.shared.published.send_modify(|count| *count += 1);
+    }
+
+    pub(super) async fn demanded(&self) {
+        self.shared.demand.notified().await;
+    }
+}

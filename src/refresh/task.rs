@@ -1,0 +1,250 @@
+//! The refresher: the one task that asks an identity's provider, and so the reason why no second
+//! call can be under way.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
+use std::time::Duration;
+
+use super::held::Held;
+use super::schedule;
+use super::snapshot::{Snapshot, SnapshotPublisher, SnapshotReader, State, Trouble};
+use crate::clock::{BootInstant, SharedClock, timeout};
+use crate::credentials::{Failure, Provided};
+use crate::identity::IdentityName;
+use crate::providers::{Provider, Unprovided};
+use crate::random::Draws;
+
+/// The longest that an attempt may take, above the providers' own deadlines.
+const ATTEMPT: Duration = Duration::from_secs(30);
+
+/// Keeps one identity fresh for as long as it runs.
+pub struct Refresher {
+    identity: IdentityName,
+    provider: Box<dyn Provider>,
+    clock: SharedClock,
+    draws: Box<dyn Draws>,
+    publisher: SnapshotPublisher,
+    snapshot: Snapshot,
+    logged: State,
+}
+
+impl std::fmt::Debug for Refresher {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_tuple("Refresher")
+            .field(&self.identity)
+            .finish()
+    }
+}
+
+/// Makes a refresher and the view of what it will publish.
+pub fn refresher(
+    identity: IdentityName,
+    provider: Box<dyn Provider>,
+    clock: SharedClock,
+    draws: Box<dyn Draws>,
+) -> (Refresher, SnapshotReader) {
+    let (publisher, reader) = SnapshotPublisher::new(identity.clone());
+    let snapshot = Snapshot::default();
+    let logged = State::Warming;
+    (
+        Refresher {
+            identity,
+            provider,
+            clock,
+            draws,
+            publisher,
+            snapshot,
+            logged,
+        },
+        reader,
+    )
+}
+
+impl Refresher {
+    /// Never ends of itself. Dropping it at any moment loses nothing.
+    pub async fn run(mut self) {
+        let mut jumps = self.clock.jumps();
+        let mut due = self.first_due();
+        loop {
+            let wake = due.min(self.next_change());
+            tokio::select! {
+                () = self.clock.sleep_until(wake) => {}
+                () = jumps.next() => due = due.min(self.due_by_the_wall_clock()),
+                () = self.publisher.demanded() => {
+                    if self.snapshot.attempts == 0 {
+                        due = self.clock.boot();
+                    }
+                }
+            }
+            if self.clock.boot() >= due {
+                due = self.attempt().await;
+            } else {
+                self.keep_up();
+            }
+        }
+    }
+
+    fn first_due(&mut self) -> BootInstant {
+        let now = self.clock.boot();
+        if self.provider.draws_on_shared_quota() {
+            now.after(schedule::start_spread(self.draws.draw()))
+        } else {
+            now
+        }
+    }
+
+    /// The instant, on the clock that never steps, at which the state or the body changes.
+    fn next_change(&self) -> BootInstant {
+        let now = self.clock.now();
+        match self.snapshot.changes_at(now) {
+            Some(instant) => self.clock.boot().after(now.until(instant)),
+            None => BootInstant::NEVER,
+        }
+    }
+
+    /// After a step forward the set may be due, or over, long before the deadline that was
+    /// computed then. A step back never puts anything off.
+    fn due_by_the_wall_clock(&self) -> BootInstant {
+        let (Some(held), None) = (&self.snapshot.held, &self.snapshot.trouble) else {
+            return BootInstant::NEVER;
+        };
+        let wait = schedule::after_success(&held.life(), self.clock.now(), held.draw);
+        self.clock.boot().after(wait)
+    }
+
+    async fn attempt(&mut self) -> BootInstant {
+        let provide = catching_panics(self.provider.provide());
+        let outcome = match timeout(&*self.clock, ATTEMPT, provide).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::transient("the attempt took longer than 30 s")),
+        };
+        self.snapshot.attempts += 1;
+        let wait = match outcome.and_then(|provided| self.adopt(provided)) {
+            Ok(wait) => Some(wait),
+            Err(failure) => self.fail(failure),
+        };
+        let (now, boot) = (self.clock.now(), self.clock.boot());
+        self.snapshot.next_attempt = wait.map(|wait| now.plus(wait));
+        self.snapshot.due = wait.map(|wait| boot.after(wait));
+        self.keep_up();
+        self.publisher.publish(self.snapshot.clone());
+        self.snapshot.due.unwrap_or(BootInstant::NEVER)
+    }
+
+    fn adopt(&mut self, provided: Provided) -> Result<Duration, Failure> {
+        let now = self.clock.now();
+        let before = self.snapshot.held.as_ref();
+        let is_new = before.is_none_or(|held| !held.is_same_set(&provided.credentials));
+        let held = Held::adopt(provided, before, now, self.draws.draw())?;
+        let wait = schedule::after_success(&held.life(), now, held.draw);
+        if is_new {
+            tracing::info!(
+                identity = %self.identity,
+                source = %held.source,
+                key = %held.credentials().access_key_id,
+                expiry = held.credentials().expiry.map(tracing::field::display),
+                next_refresh_seconds = wait.as_secs(),
+                "refreshed"
+            );
+        }
+        if let Some(trouble) = self.snapshot.trouble.take() {
+            tracing::info!(identity = %self.identity, failures = trouble.failures, "refresh works again");
+        }
+        self.snapshot.held = Some(held);
+        self.snapshot.refreshed = Some(now);
+        Ok(wait)
+    }
+
+    fn fail(&mut self, failure: Failure) -> Option<Duration> {
+        let now = self.clock.now();
+        let before = self.snapshot.trouble.take();
+        let failures = before
+            .as_ref()
+            .map_or(0, |trouble| trouble.failures)
+            .saturating_add(1);
+        let life = self.snapshot.held.as_ref().map(Held::life);
+        let wait =
+            schedule::after_failure(&failure, failures, life.as_ref(), now, self.draws.draw());
+        let is_news = before
+            .as_ref()
+            .is_none_or(|trouble| trouble.failure.class != failure.class);
+        let class = failure.class.as_str();
+        if is_news {
+            tracing::warn!(identity = %self.identity, class, error = %failure, "refresh failed");
+        } else {
+            tracing::debug!(identity = %self.identity, class, failures, error = %failure, "refresh failed again");
+        }
+        let since = before.map_or(now, |trouble| trouble.since);
+        self.snapshot.trouble = Some(Trouble {
+            failure,
+            failures,
+            since,
+        });
+        wait
+    }
+
+    /// Renders a body anew where its time has come, and says once what has changed.
+    fn keep_up(&mut self) {
+        let now = self.clock.now();
+        if let Some(held) = self
+            .snapshot
+            .held
+            .as_ref()
+            .filter(|held| held.is_outdated(now))
+            && let Ok(rendered) = held.clone().rendered(now)
+        {
+            self.snapshot.held = Some(rendered);
+            self.publisher.publish(self.snapshot.clone());
+        }
+        self.log_transition();
+    }
+
+    fn log_transition(&mut self) {
+        let state = self.snapshot.state(self.clock.now());
+        if state == self.logged {
+            return;
+        }
+        let (before, is_failing) = (self.logged.as_str(), self.snapshot.trouble.is_some());
+        self.logged = state;
+        let identity = &self.identity;
+        match state {
+            State::Warming | State::Fresh => {
+                tracing::info!(%identity, state = state.as_str(), before, "state changed");
+            }
+            // A watched set whose successor has not appeared yet is late in the ordinary way.
+            State::Late if !is_failing => {
+                tracing::info!(%identity, state = state.as_str(), before, "state changed");
+            }
+            State::Late | State::Stale => {
+                tracing::warn!(%identity, state = state.as_str(), before, "state changed");
+            }
+            State::Expired | State::Failed => {
+                tracing::error!(%identity, state = state.as_str(), before, "state changed");
+            }
+        }
+    }
+}
+
+/// Runs an attempt so that a panic in it is a failure of this identity, not the end of its task.
+async fn catching_panics(
+    mut attempt: crate::providers::Providing<'_>,
+) -> Result<Provided, Failure> {
+    let outcome = poll_fn(|context| {
+        match catch_unwind(AssertUnwindSafe(|| attempt.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(outcome)) => Poll::Ready(Ok(outcome)),
+            Err(_) => Poll::Ready(Err(Failure::transient(
+                "the attempt panicked; please report this, with the panic message before it",
+            ))),
+        }
+    })
+    .await?;
+    outcome.map_err(|unprovided| match unprovided {
+        Unprovided::Failed(failure) => failure,
+        Unprovided::NotConfigured(why) => {
+            Failure::misconfigured(format!("no source of credentials is configured ({why})"))
+        }
+    })
+}
