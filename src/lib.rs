@@ -1,5 +1,9 @@
 //! placeholder
 
+pub mod daemon;
+
+pub mod config;
+
 pub mod serve;
 
 pub mod authz;

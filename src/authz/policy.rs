@@ -13,12 +13,12 @@ pub enum Caller {
 }
 
 /// The token of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Presented<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presented {
     Nothing,
     Unknown,
     /// One that is valid, and what it stands for.
-    Token(&'a Scope),
+    Token(Scope),
 }
 
 /// Who is served without a token.
@@ -70,7 +70,7 @@ impl Policy {
     pub fn decide<'a>(
         &self,
         caller: Caller,
-        token: Presented<'_>,
+        token: &Presented,
         asked: Option<&str>,
         identities: impl Iterator<Item = &'a IdentityName>,
     ) -> Decision {
@@ -85,7 +85,7 @@ impl Policy {
     }
 
     /// Whether `caller` may be served at all, and with what.
-    pub fn admit<'t>(&self, caller: Caller, token: Presented<'t>) -> Result<&'t Scope, Denial> {
+    pub fn admit<'t>(&self, caller: Caller, token: &'t Presented) -> Result<&'t Scope, Denial> {
         match (caller, token) {
             (Caller::Unix { uid, .. }, _) if uid == self.owner || uid == ROOT => Ok(&Scope::All),
             (Caller::Unix { .. }, _) => Err(Denial::OtherUser),
@@ -147,7 +147,7 @@ mod tests {
 
     fn outcome(
         caller: Caller,
-        token: Presented<'_>,
+        token: &Presented,
         asked: Option<&str>,
         identities: &[&str],
     ) -> Result<String, Denial> {
@@ -161,11 +161,11 @@ mod tests {
     fn the_unix_socket_serves_its_owner_and_root_and_nobody_else() {
         for (uid, allowed) in [(1000, true), (0, true), (1001, false), (65534, false)] {
             assert_eq!(
-                outcome(unix(uid), Presented::Nothing, None, &["a"]).is_ok(),
+                outcome(unix(uid), &Presented::Nothing, None, &["a"]).is_ok(),
                 allowed,
                 "{uid}"
             );
-            let token = Presented::Token(&Scope::All);
+            let token = &Presented::Token(Scope::All);
             assert_eq!(
                 outcome(unix(uid), token, None, &["a"]).is_ok(),
                 allowed,
@@ -177,15 +177,15 @@ mod tests {
     #[test]
     fn tcp_needs_a_token_that_is_known() {
         assert_eq!(
-            outcome(Caller::Tcp, Presented::Nothing, None, &["a"]),
+            outcome(Caller::Tcp, &Presented::Nothing, None, &["a"]),
             Err(Denial::NoToken)
         );
         assert_eq!(
-            outcome(Caller::Tcp, Presented::Unknown, None, &["a"]),
+            outcome(Caller::Tcp, &Presented::Unknown, None, &["a"]),
             Err(Denial::UnknownToken)
         );
         assert_eq!(
-            outcome(Caller::Tcp, Presented::Token(&Scope::All), None, &["a"]),
+            outcome(Caller::Tcp, &Presented::Token(Scope::All), None, &["a"]),
             Ok("a".into())
         );
     }
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_token_bound_to_one_identity_opens_no_other() {
         let only = Scope::Only(IdentityName::parse("b").unwrap());
-        let token = Presented::Token(&only);
+        let token = &Presented::Token(only);
         let all = ["a", "b", "default"];
         assert_eq!(outcome(Caller::Tcp, token, None, &all), Ok("b".into()));
         assert_eq!(outcome(Caller::Tcp, token, Some("b"), &all), Ok("b".into()));
@@ -211,23 +211,23 @@ mod tests {
     fn without_a_name_the_only_or_the_default_identity_is_meant() {
         let caller = unix(1000);
         assert_eq!(
-            outcome(caller, Presented::Nothing, None, &["a"]),
+            outcome(caller, &Presented::Nothing, None, &["a"]),
             Ok("a".into())
         );
         assert_eq!(
-            outcome(caller, Presented::Nothing, None, &["a", "default", "z"]),
+            outcome(caller, &Presented::Nothing, None, &["a", "default", "z"]),
             Ok("default".into())
         );
         assert_eq!(
-            outcome(caller, Presented::Nothing, None, &["a", "b"]),
+            outcome(caller, &Presented::Nothing, None, &["a", "b"]),
             Err(Denial::NoIdentityNamed)
         );
         assert_eq!(
-            outcome(caller, Presented::Nothing, None, &[]),
+            outcome(caller, &Presented::Nothing, None, &[]),
             Err(Denial::UnknownIdentity)
         );
         assert_eq!(
-            outcome(caller, Presented::Nothing, Some("x"), &["a"]),
+            outcome(caller, &Presented::Nothing, Some("x"), &["a"]),
             Err(Denial::UnknownIdentity)
         );
     }

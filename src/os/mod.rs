@@ -1,3 +1,5 @@
 //! What only the operating system can do; the only home of `unsafe`.
 
 pub mod files;
+pub mod memory;
+pub mod process;

@@ -1,6 +1,36 @@
-//! placeholder
+//! What clients and operators connect to: listeners, connections, and the endpoints behind them.
+
+mod activity;
+mod admin;
+mod connection;
+mod ecs;
+mod guard;
+mod lease;
+mod listener;
+mod refusal;
+
+use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+
+use crate::authz::{Caller, Policy, Tokens};
+use crate::clock::SharedClock;
+use crate::identity::IdentityName;
+use crate::refresh::SnapshotReader;
+
+pub use admin::Admin;
+pub use connection::DRAIN;
+pub use ecs::{Public, WAIT};
+pub use lease::LeaseBody;
+pub use listener::{BindError, Connections, Listener, serve};
+pub use refusal::Refusal;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,4 +39,41 @@ pub struct Config {
     pub http: Vec<SocketAddr>,
     /// The public Unix socket; `credd.sock` in the runtime directory if absent.
     pub unix: Option<PathBuf>,
+}
+
+/// A whole body, or one that stays open as long as a lease.
+pub type Body = Either<Full<Bytes>, LeaseBody>;
+
+/// An endpoint is a function from request to response.
+pub trait Endpoint: Send + Sync + 'static {
+    fn respond(
+        &self,
+        request: Request<Incoming>,
+        caller: Caller,
+    ) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// What the endpoints serve from.
+#[derive(Debug)]
+pub struct Site {
+    pub clock: SharedClock,
+    pub identities: BTreeMap<IdentityName, SnapshotReader>,
+    pub policy: Policy,
+    pub tokens: Arc<Tokens>,
+    /// `http://127.0.0.1:9169`, where there is a TCP listener.
+    pub url: Option<String>,
+    pub token_file: PathBuf,
+}
+
+/// A response with a whole body.
+fn whole(status: hyper::StatusCode, body: Bytes) -> Response<Body> {
+    use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+
+    let mut response = Response::new(Either::Left(Full::new(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    // Go and Kotlin read an error body only under exactly this type.
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }

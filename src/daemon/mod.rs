@@ -1,0 +1,208 @@
+//! The composition root: it alone knows how the parts fit together.
+
+pub mod runtime_directory;
+pub mod signals;
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::authz::{Lease, Policy, Scope, Tokens};
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::environment::Environment;
+use crate::http::{Client, Roots};
+use crate::identity::IdentityName;
+use crate::os::{memory, process};
+use crate::providers::{Context, chain};
+use crate::random::Draws;
+use crate::refresh::{Refresher, SnapshotReader, refresher};
+use crate::serve::{self, Admin, BindError, Connections, Listener, Public, Site};
+use runtime_directory::{RuntimeDirectory, Unusable};
+
+/// All that a daemon is made from.
+pub struct Parts {
+    pub config: Config,
+    pub environment: Arc<Environment>,
+    pub runtime_directory: PathBuf,
+    pub clock: SharedClock,
+    /// Chance for one identity.
+    pub draws: fn(&IdentityName) -> Box<dyn Draws>,
+}
+
+/// A daemon whose sockets are bound and whose identities are about to be refreshed.
+pub struct Daemon {
+    site: Arc<Site>,
+    refreshers: Vec<Refresher>,
+    public: Vec<Listener>,
+    admin: Listener,
+    clock: SharedClock,
+    /// Keeps the default token valid, and the directory ours.
+    _token: Lease,
+    _directory: RuntimeDirectory,
+}
+
+/// Why a daemon cannot start. Nothing of another instance has been touched then.
+#[derive(Debug)]
+pub enum StartError {
+    RuntimeDirectory(Unusable),
+    Bind(BindError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RuntimeDirectory(error) => error.fmt(formatter),
+            Self::Bind(error) => error.fmt(formatter),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<Unusable> for StartError {
+    fn from(error: Unusable) -> Self {
+        Self::RuntimeDirectory(error)
+    }
+}
+
+impl From<BindError> for StartError {
+    fn from(error: BindError) -> Self {
+        Self::Bind(error)
+    }
+}
+
+impl Daemon {
+    /// Claims everything that only one instance may have, in the order in which a failure does
+    /// the least harm: the directory, the ports, then the names of the sockets.
+    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        let Parts {
+            config,
+            environment,
+            runtime_directory,
+            clock,
+            draws,
+        } = parts;
+        let directory = RuntimeDirectory::claim(runtime_directory)?;
+        let mut public = Vec::new();
+        for address in &config.serve.http {
+            public.push(Listener::tcp(*address).await?);
+        }
+        let own: Vec<SocketAddr> = public.iter().filter_map(Listener::tcp_address).collect();
+        let unix = config.serve.unix.clone();
+        let unix = unix.unwrap_or_else(|| runtime_directory::public_socket(directory.path()));
+        public.push(Listener::unix(&unix)?);
+        let admin = Listener::unix(&runtime_directory::admin_socket(directory.path()))?;
+        let tokens = Arc::new(Tokens::default());
+        let token = tokens.lease(directory.default_token()?, Scope::All);
+
+        let roots = match environment.variable("AWS_CA_BUNDLE") {
+            Some(path) => Roots::File(path.into()),
+            None => Roots::System,
+        };
+        let url = own.first().map(|address| format!("http://{address}"));
+        let transport = Arc::new(Client::new(Arc::clone(&clock), own, roots));
+        let context = Context {
+            environment,
+            transport,
+            clock: Arc::clone(&clock),
+        };
+        let (refreshers, readers): (Vec<_>, Vec<SnapshotReader>) = config
+            .identities
+            .iter()
+            .map(|(name, links)| {
+                let provider = Box::new(chain::build(links, &context));
+                refresher(name.clone(), provider, Arc::clone(&clock), draws(name))
+            })
+            .unzip();
+        let identities = readers
+            .into_iter()
+            .map(|reader| (reader.identity().clone(), reader));
+        let site = Arc::new(Site {
+            clock: Arc::clone(&clock),
+            identities: identities.collect(),
+            policy: Policy {
+                owner: process::effective_uid(),
+            },
+            tokens,
+            url,
+            token_file: runtime_directory::token_file(directory.path()),
+        });
+        Ok(Self {
+            site,
+            refreshers,
+            public,
+            admin,
+            clock,
+            _token: token,
+            _directory: directory,
+        })
+    }
+
+    /// What is served, for whoever runs the daemon inside a program of their own.
+    pub fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// Runs until `stop` completes, then drains.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let (stopping, stopped) = watch::channel(false);
+        let connections = Arc::new(Connections::new(Arc::clone(&self.clock)));
+        let mut listening = JoinSet::new();
+        let public = Arc::new(Public {
+            site: Arc::clone(&self.site),
+        });
+        for listener in self.public {
+            let (public, connections) = (Arc::clone(&public), Arc::clone(&connections));
+            listening.spawn(serve::serve(listener, public, connections, stopped.clone()));
+        }
+        let admin = Arc::new(Admin {
+            site: Arc::clone(&self.site),
+        });
+        let ended = connections.ended();
+        listening.spawn(serve::serve(self.admin, admin, connections, stopped));
+
+        let mut keeping = JoinSet::new();
+        for refresher in self.refreshers {
+            keeping.spawn(refresher.run());
+        }
+        keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
+        tracing::info!(
+            url = self.site.url,
+            identities = self.site.identities.len(),
+            version = env!("CARGO_PKG_VERSION"),
+            "ready to serve"
+        );
+
+        stop.await;
+        tracing::info!("stopping: answers under way are finished");
+        let _ = stopping.send(true);
+        while listening.join_next().await.is_some() {}
+        tracing::info!("stopped");
+    }
+}
+
+impl fmt::Debug for Daemon {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Daemon")
+            .field("site", &self.site)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Once connections have ended, and at most once a second.
+async fn give_memory_back(clock: SharedClock, ended: Arc<tokio::sync::Notify>) {
+    const PAUSE: Duration = Duration::from_secs(1);
+    loop {
+        ended.notified().await;
+        clock.deadline(PAUSE).await;
+        memory::give_back();
+    }
+}

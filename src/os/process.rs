@@ -1,0 +1,47 @@
+//! What this process may do and who it is.
+
+use rustix::process::{Resource, Rlimit};
+
+/// Descriptors that credd asks for: a thousand connections, their upstream, and room.
+const DESCRIPTORS: u64 = 4096;
+
+/// The user whom this process acts as.
+pub fn effective_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+pub fn is_root() -> bool {
+    effective_uid() == 0
+}
+
+/// Files made from now on are their owner's alone, whatever else their makers say.
+pub fn make_files_private() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
+/// No core dump is written, and no other process of this user may attach or look into memory:
+/// either would show keys.
+pub fn hide_memory() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = rustix::process::setrlimit(Resource::Core, none);
+    let behavior = rustix::process::DumpableBehavior::NotDumpable;
+    if let Err(error) = rustix::process::set_dumpable_behavior(behavior) {
+        tracing::warn!(%error, "cannot hide memory from other processes of this user");
+    }
+}
+
+/// Raises the soft limit of descriptors as far as it is needed and allowed.
+pub fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let wanted = DESCRIPTORS.min(limit.maximum.unwrap_or(DESCRIPTORS));
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: limit.maximum,
+        };
+        let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+    }
+}

@@ -1,0 +1,233 @@
+//! The public endpoints.
+//!
+//! | route | answers |
+//! |---|---|
+//! | `GET /v1/credentials` | the caller's only or default identity |
+//! | `GET /v1/credentials/<identity>` | that identity |
+//! | `GET /v1/endpoint` | Unix socket only: how to reach the HTTP endpoint |
+//! | `POST /v1/lease` | Unix socket only: a token that lives as long as the connection |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::AUTHORIZATION;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+
+use super::guard::{self, Methods};
+use super::{Body, Endpoint, Refusal, Site, lease, whole};
+use crate::api::{self, EndpointReport};
+use crate::authz::{Caller, Decision, Grant, Presented};
+use crate::clock::timeout;
+use crate::refresh::{Answer, SnapshotReader};
+
+/// How long a request may wait for credentials that are on their way: PHP and C++ give up at 1 s.
+pub const WAIT: Duration = Duration::from_millis(800);
+
+/// What clients get credentials from.
+#[derive(Debug)]
+pub struct Public {
+    pub site: Arc<Site>,
+}
+
+impl Endpoint for Public {
+    async fn respond(&self, request: Request<Incoming>, caller: Caller) -> Response<Body> {
+        match self.route(request, caller).await {
+            Ok(response) => response,
+            Err(refusal) => refusal.into_response(),
+        }
+    }
+}
+
+impl Public {
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        caller: Caller,
+    ) -> Result<Response<Body>, Refusal> {
+        let is_unix = matches!(caller, Caller::Unix { .. });
+        let methods = if is_unix {
+            Methods::ReadAndPost
+        } else {
+            Methods::Read
+        };
+        guard::check(&request, methods)?;
+        let path = request.uri().path();
+        if let Some(Asked(asked)) = Asked::parse(path) {
+            if request.method() == Method::POST {
+                let message = "only GET and HEAD are answered here";
+                return Err(Refusal::forbidden("MethodNotAllowed", message));
+            }
+            let grant = self.site.authorize(caller, request.headers(), asked)?;
+            return self.credentials(&grant).await;
+        }
+        match path {
+            api::ENDPOINT if is_unix => {
+                self.site.authorize_any(caller)?;
+                Ok(self.endpoint())
+            }
+            api::LEASE if is_unix && request.method() == Method::POST => {
+                lease::respond(&self.site, request.into_body(), caller).await
+            }
+            _ => {
+                // A stranger learns nothing of what exists here.
+                self.site.authorize_request(caller, request.headers())?;
+                Err(Refusal {
+                    status: StatusCode::NOT_FOUND,
+                    code: "NotFound",
+                    message: "there is nothing here; ask for /v1/credentials".into(),
+                })
+            }
+        }
+    }
+
+    async fn credentials(&self, grant: &Grant) -> Result<Response<Body>, Refusal> {
+        let reader = self.site.reader(grant)?;
+        match look(reader, self.site.clock.now()) {
+            Look::Body(body) => Ok(whole(StatusCode::OK, body)),
+            Look::Refused(refusal) => Err(refusal),
+            Look::Wait => {
+                let waiting = wait(reader, &self.site);
+                let waited = timeout(&*self.site.clock, WAIT, waiting).await;
+                Ok(whole(
+                    StatusCode::OK,
+                    waited.unwrap_or(Err(Refusal::warming()))?,
+                ))
+            }
+        }
+    }
+
+    fn endpoint(&self) -> Response<Body> {
+        let report = EndpointReport {
+            url: self.site.url.clone(),
+            token_file: self.site.token_file.display().to_string(),
+        };
+        whole(
+            StatusCode::OK,
+            serde_json::to_vec(&report).unwrap_or_default().into(),
+        )
+    }
+}
+
+/// What a credentials path asks for: the named identity, or whichever is meant without a name.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked<'a>(Option<&'a str>);
+
+impl<'a> Asked<'a> {
+    fn parse(path: &'a str) -> Option<Self> {
+        let rest = path.strip_prefix(api::CREDENTIALS)?;
+        if rest.is_empty() || rest == "/" {
+            return Some(Self(None));
+        }
+        rest.strip_prefix('/').map(|name| Self(Some(name)))
+    }
+}
+
+enum Look {
+    Body(Bytes),
+    Wait,
+    Refused(Refusal),
+}
+
+fn look(reader: &SnapshotReader, now: crate::clock::Timestamp) -> Look {
+    match reader.load().answer(now) {
+        Answer::Credentials(body) => Look::Body(body),
+        Answer::Wait => Look::Wait,
+        Answer::Unavailable(failure) => Look::Refused(failure.into()),
+    }
+}
+
+async fn wait(reader: &SnapshotReader, site: &Site) -> Result<Bytes, Refusal> {
+    let mut published = reader.published();
+    loop {
+        match look(reader, site.clock.now()) {
+            Look::Body(body) => return Ok(body),
+            Look::Refused(refusal) => return Err(refusal),
+            Look::Wait => reader.demand(),
+        }
+        if published.changed().await.is_err() {
+            // The refresher is gone, so the daemon is on its way out.
+            return Err(Refusal::warming());
+        }
+    }
+}
+
+impl Site {
+    /// Decides whether `caller` gets the identity `asked`.
+    pub(super) fn authorize(
+        &self,
+        caller: Caller,
+        headers: &HeaderMap,
+        asked: Option<&str>,
+    ) -> Result<Grant, Refusal> {
+        let token = self.presented(caller, headers);
+        match self
+            .policy
+            .decide(caller, &token, asked, self.identities.keys())
+        {
+            Decision::Allow(grant) => Ok(grant),
+            Decision::Deny(denial) => {
+                tracing::debug!(?caller, ?denial, asked, "denied");
+                Err(denial.into())
+            }
+        }
+    }
+
+    /// Decides whether `caller` may be told anything at all.
+    fn authorize_request(&self, caller: Caller, headers: &HeaderMap) -> Result<(), Refusal> {
+        self.policy
+            .admit(caller, &self.presented(caller, headers))
+            .map(drop)
+            .map_err(Refusal::from)
+    }
+
+    pub(super) fn authorize_any(&self, caller: Caller) -> Result<(), Refusal> {
+        self.policy
+            .admit(caller, &Presented::Nothing)
+            .map(drop)
+            .map_err(Refusal::from)
+    }
+
+    pub(super) fn reader(&self, grant: &Grant) -> Result<&SnapshotReader, Refusal> {
+        self.identities
+            .get(grant.identity())
+            .ok_or_else(|| crate::authz::Denial::UnknownIdentity.into())
+    }
+
+    /// The kernel vouches for a caller on a Unix socket; anybody else shows one token.
+    fn presented(&self, caller: Caller, headers: &HeaderMap) -> Presented {
+        if matches!(caller, Caller::Unix { .. }) {
+            return Presented::Nothing;
+        }
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let Some(value) = values.next() else {
+            return Presented::Nothing;
+        };
+        match self.tokens.scope_of(value.as_bytes()) {
+            Some(scope) if values.next().is_none() => Presented::Token(scope),
+            _ => Presented::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credentials_path_names_an_identity_or_none() {
+        assert_eq!(Asked::parse("/v1/credentials"), Some(Asked(None)));
+        assert_eq!(Asked::parse("/v1/credentials/"), Some(Asked(None)));
+        assert_eq!(
+            Asked::parse("/v1/credentials/billing"),
+            Some(Some("billing"))
+        );
+        assert_eq!(
+            Asked::parse("/v1/credentials/a/b"),
+            Some(Asked(Some("a/b")))
+        );
+        assert_eq!(Asked::parse("/v1/credentialsx"), None);
+        assert_eq!(Asked::parse("/"), None);
+    }
+}

@@ -1,0 +1,207 @@
+//! What every request must satisfy before anyone looks at what it asks.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use hyper::header::HeaderValue;
+use hyper::{Method, Request};
+
+use super::Refusal;
+
+/// The methods that an endpoint takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Methods {
+    Read,
+    ReadAndPost,
+}
+
+/// Refuses what a credentials client never sends: a foreign `Host` (DNS rebinding), marks of a
+/// proxy (server-side request forgery) or of a browser (cross-site requests), other methods.
+pub(super) fn check<B>(request: &Request<B>, methods: Methods) -> Result<(), Refusal> {
+    let method = request.method();
+    let is_read = method == Method::GET || method == Method::HEAD;
+    if !(is_read || methods == Methods::ReadAndPost && method == Method::POST) {
+        return Err(Refusal::forbidden(
+            "MethodNotAllowed",
+            "only GET and HEAD are answered here",
+        ));
+    }
+    // An absolute form names a second host, and CONNECT's authority form only a host.
+    if request.uri().scheme().is_some() || request.uri().authority().is_some() {
+        return Err(Refusal::forbidden(
+            "AccessDenied",
+            "ask for a path, not for a whole URL",
+        ));
+    }
+    let mut hosts = 0;
+    for (name, value) in request.headers() {
+        match name.as_str() {
+            "host" => {
+                hosts += 1;
+                if !is_allowed_host(value) {
+                    return Err(host_refused());
+                }
+            }
+            name if betrays_a_proxy(name) => {
+                return Err(Refusal::forbidden(
+                    "AccessDenied",
+                    "requests that a proxy has forwarded are refused; add 127.0.0.1 to NO_PROXY",
+                ));
+            }
+            name if betrays_a_browser(name) => {
+                return Err(Refusal::forbidden(
+                    "AccessDenied",
+                    "requests of browsers are refused",
+                ));
+            }
+            _ => {}
+        }
+    }
+    if hosts == 1 {
+        Ok(())
+    } else {
+        Err(host_refused())
+    }
+}
+
+fn host_refused() -> Refusal {
+    Refusal::forbidden(
+        "AccessDenied",
+        "the Host header must be one loopback address or localhost",
+    )
+}
+
+fn betrays_a_proxy(name: &str) -> bool {
+    name.starts_with("x-forwarded")
+        || matches!(name, "forwarded" | "via" | "x-real-ip" | "proxy-connection")
+}
+
+fn betrays_a_browser(name: &str) -> bool {
+    name.starts_with("sec-fetch-")
+        || name.starts_with("access-control-request-")
+        || matches!(name, "origin" | "referer" | "cookie")
+}
+
+/// Literals that no DNS answer can stand for, and `localhost`; with a port or without (the C SDK
+/// sends none).
+fn is_allowed_host(value: &HeaderValue) -> bool {
+    let Ok(text) = value.to_str() else {
+        return false;
+    };
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let Some((host, port)) = rest.split_once(']') else {
+                return false;
+            };
+            return is_port_or_nothing(port)
+                && host
+                    .parse()
+                    .is_ok_and(|address: Ipv6Addr| is_ours(address.into()));
+        }
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    // std's parser takes four decimal numbers without leading zeros, and nothing else.
+    is_port_or_nothing(port)
+        && (host.eq_ignore_ascii_case("localhost")
+            || host
+                .parse()
+                .is_ok_and(|address: Ipv4Addr| is_ours(address.into())))
+}
+
+fn is_port_or_nothing(text: &str) -> bool {
+    text.is_empty()
+        || text.strip_prefix(':').is_some_and(|port| {
+            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+        })
+}
+
+/// Loopback, and the link-local addresses of the ECS and EKS agents, in whose place credd may
+/// stand.
+fn is_ours(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            address.is_loopback() || matches!(address.octets(), [169, 254, 170, 2 | 23])
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.segments() == [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x23]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn is_allowed(host: &str) -> bool {
+        HeaderValue::from_str(host).is_ok_and(|value| is_allowed_host(&value))
+    }
+
+    #[test]
+    fn literals_of_this_host_and_localhost_are_allowed_with_and_without_a_port() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:9169",
+            "127.1.2.3:1",
+            "localhost",
+            "LocalHost:80",
+            "[::1]",
+            "[::1]:65535",
+            "169.254.170.2",
+            "169.254.170.23:80",
+            "[fd00:ec2::23]",
+        ] {
+            assert!(is_allowed(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_not() {
+        for host in [
+            "",
+            " ",
+            ":",
+            ":80",
+            "example.com",
+            "localhost.",
+            "localhost.example.com",
+            "127.0.0.1.",
+            "127.0.0.1.nip.io",
+            "127.1",
+            "127.0.1",
+            "2130706433",
+            "0177.0.0.1",
+            "0x7f.0.0.1",
+            "0x7f000001",
+            "127.0.0.01",
+            "0.0.0.0",
+            "[::]",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "[::1]:",
+            "127.0.0.1:",
+            "127.0.0.1:65536",
+            "127.0.0.1:+80",
+            "127.0.0.1:80:80",
+            "user@127.0.0.1",
+            "127.0.0.1/",
+            "127.0.0.1 127.0.0.1",
+            "127.0.0.1,127.0.0.1",
+            "[::ffff:127.0.0.1]",
+            "169.254.169.254",
+            "10.0.0.1",
+            "[::1%lo]",
+            "[fe80::1]",
+            "localhost:http",
+        ] {
+            assert!(!is_allowed(host), "{host}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_host_makes_the_check_panic(host in "\\PC*") {
+            let _ = is_allowed(&host);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Sockets that clients connect to, and the loop that takes connections from them.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::{Endpoint, connection};
+use crate::authz::Caller;
+use crate::clock::Clock;
+
+/// Connections at once, over all listeners. At about 10 KiB each they may come to 10 MiB, and
+/// each takes one of the 4,096 descriptors that credd asks for.
+const CONNECTIONS: usize = 1024;
+
+/// After running out of descriptors or memory: long enough not to spin, short enough not to be
+/// noticed by an SDK that waits a second.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound socket.
+#[derive(Debug)]
+pub enum Listener {
+    Unix(UnixListener, PathBuf),
+    Tcp(TcpListener),
+}
+
+/// A socket that could not be bound.
+#[derive(Debug)]
+pub struct BindError {
+    what: String,
+    cause: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = &self.what;
+        write!(formatter, "cannot listen on {what}")?;
+        match self.cause.kind() {
+            io::ErrorKind::AddrInUse => write!(
+                formatter,
+                ": it is in use, perhaps by another credd; stop that one, or configure another \
+                 address"
+            ),
+            io::ErrorKind::PermissionDenied => {
+                write!(
+                    formatter,
+                    ": permission denied; choose a place or port that is credd's own"
+                )
+            }
+            _ => write!(formatter, ": {}", self.cause),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
+
+impl Listener {
+    pub async fn tcp(address: SocketAddr) -> Result<Self, BindError> {
+        let bound = TcpListener::bind(address).await;
+        bound.map(Self::Tcp).map_err(|cause| BindError {
+            what: address.to_string(),
+            cause,
+        })
+    }
+
+    /// Binds a socket that its owner alone may connect to. The caller holds the lock that says
+    /// that no other instance serves `path`, so what is there is a leftover.
+    pub fn unix(path: &Path) -> Result<Self, BindError> {
+        let bind = || {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let listener = UnixListener::bind(path)?;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+            Ok(Self::Unix(listener, path.to_owned()))
+        };
+        bind().map_err(|cause| BindError {
+            what: path.display().to_string(),
+            cause,
+        })
+    }
+
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Unix(..) => None,
+            Self::Tcp(listener) => listener.local_addr().ok(),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0)),
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Accepted::Tcp(stream, peer.ip()))
+            }
+        }
+    }
+}
+
+/// The socket's name goes with it, so that clients see at once that nobody is there.
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+enum Accepted {
+    Unix(UnixStream),
+    Tcp(TcpStream, IpAddr),
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Connections {
+    clock: Arc<dyn Clock>,
+    room: Arc<Semaphore>,
+    /// Told whenever a connection has ended.
+    ended: Arc<Notify>,
+}
+
+impl Connections {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        Self {
+            clock,
+            room,
+            ended: Arc::new(Notify::new()),
+        }
+    }
+
+    pub fn ended(&self) -> Arc<Notify> {
+        Arc::clone(&self.ended)
+    }
+}
+
+/// Takes connections until `stop` says so, then waits for those under way to drain.
+pub async fn serve(
+    listener: Listener,
+    endpoint: Arc<impl Endpoint>,
+    connections: Arc<Connections>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut under_way = JoinSet::new();
+    loop {
+        // Room first: a connection that is not taken waits in the kernel, at no cost to anyone.
+        let room = tokio::select! {
+            Ok(room) = Arc::clone(&connections.room).acquire_owned() => room,
+            _ = stop.wait_for(|&stop| stop) => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|&stop| stop) => break,
+        };
+        while under_way.try_join_next().is_some() {}
+        match accepted {
+            Ok(accepted) => {
+                let endpoint = Arc::clone(&endpoint);
+                let (clock, stop) = (Arc::clone(&connections.clock), stop.clone());
+                let ended = connections.ended();
+                under_way.spawn(async move {
+                    dispatch(accepted, endpoint, clock, stop).await;
+                    drop(room);
+                    ended.notify_one();
+                });
+            }
+            Err(error) if is_the_clients(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "cannot take connections; trying on");
+                connections.clock.deadline(PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    while under_way.join_next().await.is_some() {}
+}
+
+async fn dispatch(
+    accepted: Accepted,
+    endpoint: Arc<impl Endpoint>,
+    clock: Arc<dyn Clock>,
+    stop: watch::Receiver<bool>,
+) {
+    match accepted {
+        Accepted::Unix(stream) => {
+            // Asked before a byte is read; as it was when the peer connected.
+            let Ok(peer) = stream.peer_cred() else { return };
+            let caller = Caller::Unix {
+                uid: peer.uid(),
+                gid: peer.gid(),
+                pid: peer.pid().unwrap_or(0),
+            };
+            connection::serve(stream, caller, endpoint, clock, stop).await;
+        }
+        Accepted::Tcp(stream, peer) => {
+            // With route_localnet a neighbour reaches 127.0.0.1, from an address of its own.
+            if !peer.to_canonical().is_loopback() || restrain(&stream).is_err() {
+                return;
+            }
+            connection::serve(stream, Caller::Tcp, endpoint, clock, stop).await;
+        }
+    }
+}
+
+/// Replies must not be routed any further than this host, and must not wait to be coalesced.
+fn restrain(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    if stream.local_addr()?.is_ipv4() {
+        rustix::net::sockopt::set_ip_ttl(stream, 1)?;
+    } else {
+        rustix::net::sockopt::set_ipv6_unicast_hops(stream, Some(1))?;
+    }
+    Ok(())
+}
+
+/// Whether the fault is that of the connection that was to be taken, and not ours (accept(2)).
+fn is_the_clients(error: &io::Error) -> bool {
+    let faults = [
+        Errno::CONNABORTED,
+        Errno::CONNRESET,
+        Errno::INTR,
+        Errno::PERM,
+        Errno::PROTO,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::HOSTUNREACH,
+        Errno::HOSTDOWN,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| faults.contains(&errno))
+}

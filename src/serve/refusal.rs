@@ -1,0 +1,113 @@
+//! Answers that are not credentials: what the caller is told, which is less than the log is.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+
+use super::{Body, whole};
+use crate::authz::Denial;
+use crate::credentials::{CODE_RETRY, Failure};
+
+/// A typed error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: StatusCode,
+    /// Go SDKs decide on it whether to retry.
+    pub code: &'static str,
+    pub message: Cow<'static, str>,
+}
+
+impl Refusal {
+    pub fn forbidden(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// The first attempt, or one that may soon succeed, takes longer than a request may wait.
+    pub fn warming() -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: CODE_RETRY,
+            message: "credentials are not available yet; credd is obtaining them, so ask again"
+                .into(),
+        }
+    }
+
+    /// The error body with its names in both casings: Go and Java read the lower one, JavaScript
+    /// the upper.
+    pub fn into_response(self) -> Response<Body> {
+        let body = serde_json::json!({
+            "code": self.code,
+            "message": self.message,
+            "Code": self.code,
+            "Message": self.message,
+        });
+        let mut response = whole(self.status, Bytes::from(body.to_string()));
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            let seconds = RETRY_IN.as_secs();
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// Told to clients that credd itself could not serve in time.
+const RETRY_IN: Duration = Duration::from_secs(1);
+
+impl From<&Failure> for Refusal {
+    fn from(failure: &Failure) -> Self {
+        let status = if failure.class.may_pass() {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            // Stops the SDKs that look at the status; never 401, which none treats specially.
+            StatusCode::FORBIDDEN
+        };
+        Self {
+            status,
+            code: failure.code,
+            message: failure.advice.into(),
+        }
+    }
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        let forbidden = |message: &'static str| Self::forbidden("AccessDenied", message);
+        let not_found = |code: &'static str, message: &'static str| Self {
+            status: StatusCode::NOT_FOUND,
+            code,
+            message: message.into(),
+        };
+        match denial {
+            Denial::OtherUser => forbidden(
+                "this socket serves the user that credd runs as, and root; run the program as \
+                 that user",
+            ),
+            Denial::NoToken => forbidden(
+                "a token is needed: set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to credd's token \
+                 file, which `credd env` prints",
+            ),
+            Denial::UnknownToken => forbidden(
+                "the token is not valid, or no longer; read it from credd's token file, which \
+                 `credd env` prints",
+            ),
+            Denial::OtherIdentity => forbidden("the token does not open this identity"),
+            Denial::NoIdentityNamed => not_found(
+                "IdentityRequired",
+                "there are several identities; name one: /v1/credentials/<identity>",
+            ),
+            Denial::UnknownIdentity => not_found(
+                "IdentityNotFound",
+                "credd keeps no identity of this name; `credd status` lists them",
+            ),
+        }
+    }
+}
