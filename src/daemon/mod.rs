@@ -27,6 +27,7 @@ use crate::serve::{self, Admin, BindError, Connections, Listener, Public, Site};
 use runtime_directory::{RuntimeDirectory, Unusable};
 
 /// All that a daemon is made from.
+#[derive(Debug)]
 pub struct Parts {
     pub config: Config,
     pub environment: Arc<Environment>,

@@ -211,7 +211,7 @@ fn earlier_token(path: &Path) -> Option<Secret> {
     let metadata = std::fs::symlink_metadata(path).ok()?;
     let is_ours = metadata.is_file()
         && metadata.uid() == process::effective_uid()
-        && metadata.mode() & 0o077 == 0;
+        && metadata.mode() & 0o777 & !0o700 == 0;
     let text = files::read_text_now(path, LONGEST)
         .ok()
         .filter(|_| is_ours)?;

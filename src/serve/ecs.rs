@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(Asked::parse("/v1/credentials/"), Some(Asked(None)));
         assert_eq!(
             Asked::parse("/v1/credentials/billing"),
-            Some(Some("billing"))
+            Some(Asked(Some("billing")))
         );
         assert_eq!(
             Asked::parse("/v1/credentials/a/b"),
