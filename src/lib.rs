@@ -1,5 +1,7 @@
 //! placeholder
 
+pub mod cli;
+
 pub mod daemon;
 
 pub mod config;
@@ -15,6 +17,7 @@ pub mod aws;
 
 pub mod api;
 pub mod http;
+pub mod telemetry;
 
 pub mod credentials;
 pub mod identity;
