@@ -72,13 +72,15 @@ impl Refresher {
         loop {
             let wake = due.min(self.keeper.next_change());
             tokio::select! {
-                () = clock.sleep_until(wake) => {}
+                // In order, since tokio's own choice is a chance that no seed decides.
+                biased;
                 () = jumps.next() => due = due.min(self.keeper.due_by_the_wall_clock()),
                 () = self.keeper.publisher.demanded() => {
                     if self.keeper.snapshot.attempts == 0 {
                         due = clock.boot();
                     }
                 }
+                () = clock.sleep_until(wake) => {}
             }
             if clock.boot() >= due {
                 due = self.attempt(&mut jumps).await;
