@@ -32,6 +32,8 @@ struct Keeper {
     draws: Box<dyn Draws>,
     publisher: SnapshotPublisher,
     snapshot: Snapshot,
+    /// When the last attempt ended.
+    concluded: BootInstant,
     logged: State,
 }
 
@@ -53,6 +55,7 @@ pub fn refresher(
 ) -> (Refresher, SnapshotReader) {
     let (publisher, reader) = SnapshotPublisher::new(identity.clone());
     let keeper = Keeper {
+        concluded: clock.boot(),
         identity,
         clock,
         draws,
@@ -131,13 +134,18 @@ impl Keeper {
     }
 
     /// After a step forward the set may be due, or over, long before the deadline that was
-    /// computed then. A step back never puts anything off.
+    /// computed then; what is overdue is due at once, however often the clock is set. A step back
+    /// never puts anything off.
     fn due_by_the_wall_clock(&self) -> BootInstant {
         let (Some(held), None) = (&self.snapshot.held, &self.snapshot.trouble) else {
             return BootInstant::NEVER;
         };
         let wait = schedule::after_success(&held.life(), self.clock.now(), held.draw);
-        self.clock.boot().after(wait)
+        if wait <= schedule::FLOOR {
+            self.concluded.after(schedule::FLOOR)
+        } else {
+            self.clock.boot().after(wait)
+        }
     }
 
     /// Takes an attempt's outcome in, and says when the next attempt is due.
@@ -148,6 +156,7 @@ impl Keeper {
             Err(failure) => self.fail(failure),
         };
         let (now, boot) = (self.clock.now(), self.clock.boot());
+        self.concluded = boot;
         self.snapshot.next_attempt = wait.map(|wait| now.plus(wait));
         self.snapshot.due = wait.map(|wait| boot.after(wait));
         self.keep_up();
