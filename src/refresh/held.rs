@@ -179,8 +179,15 @@ fn refuse_expired(
     now: Timestamp,
     source: &str,
 ) -> Result<(), Failure> {
-    let Expiry::Known(expiry) = expiry else {
-        return Ok(());
+    let expiry = match expiry {
+        Expiry::Known(expiry) => expiry,
+        Expiry::Unknown { at_the_latest } if now < at_the_latest => return Ok(()),
+        Expiry::Unknown { .. } => {
+            return Err(Failure::transient(format!(
+                "{source} still gives a session that is older than any that AWS honours; put a \
+                 new one there"
+            )));
+        }
     };
     if now < expiry {
         return Ok(());
