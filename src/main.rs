@@ -1,1 +1,5 @@
-fn main() {}
+//! The `credd` program.
+
+fn main() -> std::process::ExitCode {
+    credd::cli::run()
+}

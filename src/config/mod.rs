@@ -18,3 +18,11 @@ impl Default for Config {
         }
     }
 }
+
+pub fn load(
+    _n: Option<&std::path::Path>,
+    _e: &crate::environment::Environment,
+    _r: bool,
+) -> Result<(Option<std::path::PathBuf>, Config), String> {
+    Ok((None, Config::default()))
+}

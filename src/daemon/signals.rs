@@ -28,13 +28,14 @@ impl Signal {
     }
 }
 
-/// Waits until this process is told to end: SIGTERM by systemd, an orchestrator or `kill`, SIGINT
-/// by a terminal.
-pub async fn termination() -> io::Result<()> {
+/// From now on, what tells this process to end completes the future: SIGTERM by systemd, an
+/// orchestrator or `kill`, SIGINT by a terminal.
+pub fn termination() -> io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (Signal::new(SIGTERM)?, Signal::new(SIGINT)?);
-    tokio::select! {
-        () = terminate.next() => {}
-        () = interrupt.next() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            () = terminate.next() => {}
+            () = interrupt.next() => {}
+        }
+    })
 }

@@ -4,8 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::Request;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
 use super::exchange::exchange;
 use super::{HttpError, Limits, Response, Stage};
@@ -39,3 +44,75 @@ pub async fn send(
             stage,
         })
 }
+
+/// An exchange whose answer stays open after its first line.
+#[derive(Debug)]
+pub struct Held {
+    pub status: StatusCode,
+    /// Up to the first newline, or the whole body of a short answer.
+    pub line: Zeroizing<Vec<u8>>,
+    body: Incoming,
+    connection: JoinSet<()>,
+}
+
+impl Held {
+    /// Waits for the other side to end the exchange. Dropping this ends it from ours.
+    pub async fn ended(&mut self) {
+        while let Some(Ok(_)) = self.body.frame().await {}
+        self.connection.shutdown().await;
+    }
+}
+
+/// Sends `request` like [`send`], and keeps the exchange open.
+pub async fn hold(
+    clock: &dyn Clock,
+    path: &Path,
+    request: Request<Bytes>,
+) -> Result<Held, HttpError> {
+    timeout(clock, LIMITS.total, open(path, request))
+        .await
+        .unwrap_or(Err(Stage::Deadline("answer")))
+        .map_err(|stage| HttpError {
+            asked: path.display().to_string(),
+            stage,
+        })
+}
+
+async fn open(path: &Path, request: Request<Bytes>) -> Result<Held, Stage> {
+    let stream = UnixStream::connect(path).await.map_err(Stage::Connect)?;
+    let (mut sender, driver) = hyper::client::conn::http1::Builder::new()
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(Stage::Exchange)?;
+    let mut connection = JoinSet::new();
+    connection.spawn(async {
+        let _ = driver.await;
+    });
+    let answer = sender
+        .send_request(request.map(Full::new))
+        .await
+        .map_err(Stage::Exchange)?;
+    let (status, mut body) = (answer.status(), answer.into_body());
+    let mut line = Zeroizing::new(Vec::with_capacity(LINE_BYTES));
+    while !line.ends_with(b"\n") {
+        let Some(frame) = body.frame().await else {
+            break;
+        };
+        let Ok(piece) = frame.map_err(Stage::Exchange)?.into_data() else {
+            continue;
+        };
+        if line.len() + piece.len() > LINE_BYTES {
+            return Err(Stage::BodyTooLarge(LINE_BYTES));
+        }
+        line.extend_from_slice(&piece);
+    }
+    Ok(Held {
+        status,
+        line,
+        body,
+        connection,
+    })
+}
+
+/// A lease or a refusal.
+const LINE_BYTES: usize = 8 * 1024;

@@ -1,0 +1,136 @@
+//! Finding the daemon, and asking it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{HOST, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::{Failed, Place};
+use crate::clock::Clock;
+use crate::daemon::runtime_directory;
+use crate::environment::Environment;
+use crate::http::{Response, unix};
+
+/// The two sockets of a daemon.
+#[derive(Debug)]
+pub(super) struct DaemonSockets {
+    directories: Vec<PathBuf>,
+}
+
+/// How long a command goes on asking a daemon that is warming up. SDKs give a
+/// `credential_process` a minute.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long it goes on looking for one that is not there: a restart takes less.
+const RESTART: Duration = Duration::from_secs(3);
+
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl DaemonSockets {
+    /// Those in the directory named, or else in this user's own or in the system's.
+    pub(super) fn locate(place: &Place, environment: &Environment) -> Self {
+        let own = runtime_directory::locate(place.runtime_dir.clone(), environment);
+        let system = PathBuf::from(runtime_directory::SYSTEM);
+        let mut directories: Vec<PathBuf> = own.into_iter().collect();
+        if place.runtime_dir.is_none() && !directories.contains(&system) {
+            directories.push(system);
+        }
+        Self { directories }
+    }
+
+    /// The public socket of the first daemon that is there.
+    pub(super) fn public(&self) -> Result<PathBuf, Failed> {
+        self.find(runtime_directory::public_socket)
+    }
+
+    fn admin(&self) -> Result<PathBuf, Failed> {
+        self.find(runtime_directory::admin_socket)
+    }
+
+    fn find(&self, socket: impl Fn(&std::path::Path) -> PathBuf) -> Result<PathBuf, Failed> {
+        let sockets: Vec<PathBuf> = self.directories.iter().map(|it| socket(it)).collect();
+        sockets.iter().find(|socket| socket.exists()).cloned().ok_or_else(|| {
+            let places: Vec<String> = sockets.iter().map(|it| it.display().to_string()).collect();
+            Failed::new(format!(
+                "no credd is running here: there is no socket at {}; start it with `credd serve`, \
+                 or say where it is with --runtime-dir",
+                places.join(" or ")
+            ))
+        })
+    }
+
+    /// Asks the public socket, patiently: through a restart of the daemon and while it warms up.
+    pub(super) async fn ask(&self, clock: &dyn Clock, path: &str) -> Result<Response, Failed> {
+        let begun = clock.boot();
+        loop {
+            let outcome = self.ask_once(clock, path).await;
+            let waited = begun.until(clock.boot());
+            let may_better = match &outcome {
+                Ok(response) => {
+                    response.status == StatusCode::SERVICE_UNAVAILABLE && waited < PATIENCE
+                }
+                Err(_) => waited < RESTART,
+            };
+            if !may_better {
+                return outcome.and_then(successful);
+            }
+            clock.deadline(PAUSE).await;
+        }
+    }
+
+    async fn ask_once(&self, clock: &dyn Clock, path: &str) -> Result<Response, Failed> {
+        let socket = self.public()?;
+        let request = request(Method::GET, path, Bytes::new());
+        unix::send(clock, &socket, request)
+            .await
+            .map_err(Failed::new)
+    }
+
+    /// Asks the admin socket for a report.
+    pub(super) async fn report<T: DeserializeOwned>(
+        &self,
+        clock: &dyn Clock,
+        path: &str,
+    ) -> Result<T, Failed> {
+        let socket = self.admin()?;
+        let request = request(Method::GET, path, Bytes::new());
+        let response = unix::send(clock, &socket, request)
+            .await
+            .map_err(Failed::new)?;
+        parse(&successful(response)?)
+    }
+}
+
+/// A request to the daemon.
+pub(super) fn request(method: Method, path: &str, body: Bytes) -> Request<Bytes> {
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    // Identity names need no escaping, and the other paths are constants.
+    *request.uri_mut() = path.parse().unwrap_or_default();
+    request
+        .headers_mut()
+        .insert(HOST, HeaderValue::from_static("localhost"));
+    request
+}
+
+/// Makes the daemon's refusal this command's error.
+pub(super) fn successful(response: Response) -> Result<Response, Failed> {
+    if response.status.is_success() {
+        return Ok(response);
+    }
+    Err(Failed::new(refusal(&response.body, response.status)))
+}
+
+/// What a refusal says.
+pub(super) fn refusal(body: &[u8], status: StatusCode) -> String {
+    crate::aws::formats::error_text(body).unwrap_or_else(|| format!("the daemon answered {status}"))
+}
+
+pub(super) fn parse<T: DeserializeOwned>(response: &Response) -> Result<T, Failed> {
+    serde_json::from_slice(&response.body).map_err(|_| {
+        Failed::new("the daemon's answer makes no sense to this `credd`; are both of one version?")
+    })
+}

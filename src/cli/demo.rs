@@ -1,0 +1,121 @@
+//! `credd demo`: the daemon against a pretend AWS inside the process.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::pretend_aws::{LIFETIME, PretendAws};
+use super::serve::watch_jumps;
+use super::{Failed, Outcome, block_on, output};
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::Config;
+use crate::daemon::{Daemon, Parts, runtime_directory, signals};
+use crate::environment::Environment;
+use crate::identity::{self, IdentityName};
+use crate::os::process;
+use crate::providers::chain::Link;
+use crate::providers::imds;
+use crate::random::SystemDraws;
+use crate::serve::{self, Connections, Listener};
+use crate::telemetry;
+
+pub(super) fn run(environment: &Environment) -> Outcome {
+    telemetry::start("info", telemetry::Format::Text).map_err(Failed::new)?;
+    process::hide_memory();
+    let directory = TemporaryDirectory::new(environment);
+    block_on(async {
+        let clock = Arc::new(SystemClock::new());
+        let shared: SharedClock = Arc::clone(&clock) as _;
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let pretend = Listener::tcp(any_port).await.map_err(Failed::new)?;
+        let endpoint = pretend
+            .tcp_address()
+            .map(|address| format!("http://{address}"));
+        let imds = imds::Config {
+            endpoint,
+            ..imds::Config::default()
+        };
+        let daemon = Daemon::start(Parts {
+            config: Config {
+                serve: serve::Config {
+                    http: vec![any_port],
+                    unix: None,
+                },
+                identities: [(IdentityName::default(), vec![Link::InstanceMetadata(imds)])].into(),
+            },
+            // Nothing of the person's own environment may leak into a demonstration.
+            environment: Arc::new(Environment::default()),
+            runtime_directory: directory.0.clone(),
+            clock: Arc::clone(&shared),
+            draws: |_| Box::new(SystemDraws),
+        })
+        .await
+        .map_err(Failed::new)?;
+        introduce(
+            &directory.0,
+            daemon.site().url.as_deref().unwrap_or_default(),
+        );
+        let termination = signals::termination()
+            .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
+        let (stopping, stopped) = watch::channel(false);
+        let connections = Arc::new(Connections::new(Arc::clone(&shared)));
+        let aws = Arc::new(PretendAws::new(shared));
+        let stop = async {
+            termination.await;
+            let _ = stopping.send(true);
+        };
+        tokio::select! {
+            ((), ()) = async {
+                tokio::join!(daemon.run(stop), serve::serve(pretend, aws, connections, stopped))
+            } => {}
+            () = watch_jumps(&clock) => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn introduce(directory: &Path, url: &str) {
+    let credd = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("credd"));
+    let credd = credd.display();
+    let place = format!("--runtime-dir {}", directory.display());
+    let token = runtime_directory::token_file(directory);
+    let token = token.display();
+    let name = identity::DEFAULT;
+    let seconds = LIFETIME.as_secs();
+    output::line(&format!(
+        "credd keeps one identity, `{name}`, fresh from a pretend AWS whose credentials live for \
+         {seconds} s.
+Try, in another terminal:
+
+  {credd} status --watch {place}
+  {credd} get {place}
+  {credd} exec {place} -- env | grep AWS_
+  {credd} exec {place} -- aws configure list
+  {credd} exec {place} -- python3 -c 'import boto3; print(boto3.Session().get_credentials().access_key)'
+  curl -s -H \"Authorization: $(cat {token})\" {url}/v1/credentials
+
+Refreshes are shown as they happen. End with Ctrl-C.
+"
+    ));
+}
+
+/// A runtime directory that goes with the demo.
+struct TemporaryDirectory(PathBuf);
+
+impl TemporaryDirectory {
+    fn new(environment: &Environment) -> Self {
+        let parent = environment
+            .variable("XDG_RUNTIME_DIR")
+            .map_or_else(std::env::temp_dir, PathBuf::from);
+        Self(parent.join(format!("credd-demo-{}", std::process::id())))
+    }
+}
+
+impl Drop for TemporaryDirectory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,97 @@
+//! `credd env`: shell commands for `eval`.
+
+use std::process::ExitCode;
+
+use super::daemon_socket::{DaemonSockets, parse};
+use super::get::credentials_path;
+use super::sdk_environment::{FULL_URI, OUTRANKING, TOKEN, TOKEN_FILE};
+use super::{EnvArguments, Failed, Outcome, block_on, output};
+use crate::api::{self, EndpointReport};
+use crate::aws::formats::Answer;
+use crate::clock::SystemClock;
+use crate::credentials::Credentials;
+use crate::environment::Environment;
+
+pub(super) fn run(arguments: &EnvArguments, environment: &Environment) -> Outcome {
+    let sockets = DaemonSockets::locate(&arguments.place, environment);
+    let path = credentials_path(arguments.identity.as_ref());
+    let commands = block_on(async {
+        let clock = SystemClock::new();
+        if arguments.credentials {
+            let response = sockets.ask(&clock, &path).await?;
+            match Answer::parse(&response.body) {
+                Ok(Answer::Credentials { credentials, .. }) => Ok(key_commands(&credentials)),
+                _ => Err(Failed::new("the daemon's answer holds no credentials")),
+            }
+        } else {
+            let report: EndpointReport = parse(&sockets.ask(&clock, api::ENDPOINT).await?)?;
+            endpoint_commands(&report, &path)
+        }
+    })?;
+    output::data(commands.as_bytes());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn endpoint_commands(report: &EndpointReport, path: &str) -> Result<String, Failed> {
+    let url = report.url.as_ref().ok_or_else(|| {
+        Failed::new(
+            "this credd has no HTTP endpoint; add [serve.http] with an address to its config",
+        )
+    })?;
+    Ok([
+        format!("unset {TOKEN} {}\n", OUTRANKING.join(" ")),
+        export(FULL_URI, &format!("{url}{path}")),
+        export(TOKEN_FILE, &report.token_file),
+    ]
+    .concat())
+}
+
+fn key_commands(credentials: &Credentials) -> String {
+    let token = credentials
+        .session_token
+        .as_ref()
+        .map_or("", |token| token.expose());
+    [
+        "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SECURITY_TOKEN\n".to_owned(),
+        export("AWS_ACCESS_KEY_ID", credentials.access_key_id.expose()),
+        export(
+            "AWS_SECRET_ACCESS_KEY",
+            credentials.secret_access_key.expose(),
+        ),
+        export("AWS_SESSION_TOKEN", token),
+        credentials
+            .expiry
+            .map(|expiry| export("AWS_CREDENTIAL_EXPIRATION", &expiry.to_string()))
+            .unwrap_or_default(),
+    ]
+    .concat()
+}
+
+fn export(name: &str, value: &str) -> String {
+    format!("export {name}={}\n", quoted(value))
+}
+
+/// As a POSIX shell reads it back (IEEE 1003.1, 2.2.2 Single-Quotes).
+fn quoted(value: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:=+@%,".contains(&byte);
+    if !value.is_empty() && value.bytes().all(is_plain) {
+        return value.to_owned();
+    }
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_quoted_where_a_shell_would_read_them_otherwise() {
+        assert_eq!(
+            quoted("http://127.0.0.1:9169/v1/x"),
+            "http://127.0.0.1:9169/v1/x"
+        );
+        assert_eq!(quoted("a b$(c)"), "'a b$(c)'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}

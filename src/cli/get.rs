@@ -1,0 +1,30 @@
+//! `credd get`: credentials as a `credential_process` prints them.
+
+use std::process::ExitCode;
+
+use super::daemon_socket::DaemonSockets;
+use super::{Failed, GetArguments, Outcome, block_on, output};
+use crate::api;
+use crate::aws::formats;
+use crate::clock::SystemClock;
+use crate::environment::Environment;
+use crate::identity::IdentityName;
+
+pub(super) fn run(arguments: &GetArguments, environment: &Environment) -> Outcome {
+    let sockets = DaemonSockets::locate(&arguments.place, environment);
+    let path = credentials_path(arguments.identity.as_ref());
+    let response = block_on(async { sockets.ask(&SystemClock::new(), &path).await })?;
+    let process_output = formats::process(&response.body)
+        .ok_or_else(|| Failed::new("the daemon's answer holds no credentials"))?;
+    output::data(&process_output);
+    output::line("");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where the daemon has `identity`, or the only or default one.
+pub(super) fn credentials_path(identity: Option<&IdentityName>) -> String {
+    match identity {
+        Some(identity) => format!("{}/{identity}", api::CREDENTIALS),
+        None => api::CREDENTIALS.to_owned(),
+    }
+}

@@ -1,0 +1,222 @@
+//! What a person types.
+
+mod check;
+mod daemon_socket;
+mod demo;
+mod env;
+mod exec;
+mod get;
+mod health;
+mod output;
+mod pretend_aws;
+mod sdk_environment;
+mod serve;
+mod status;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::environment::Environment;
+use crate::identity::IdentityName;
+use crate::os::{memory, process};
+use crate::telemetry;
+
+/// Keeps AWS credentials fresh and hands them to local programs, so that none of them holds
+/// long-lived keys.
+#[derive(Debug, Parser)]
+#[command(name = "credd", version, about, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve(ServeArguments),
+    /// Run a program with credd as its source of credentials
+    Exec(ExecArguments),
+    /// Print credentials as a `credential_process` does
+    Get(GetArguments),
+    /// Print shell commands that make credd the source of credentials
+    Env(EnvArguments),
+    /// Show how each identity is doing
+    Status(StatusArguments),
+    /// Exit with 0 if every identity has credentials
+    Health(Place),
+    /// Check the config file, and cite every problem in it
+    Check(ConfigArguments),
+    /// Try everything against a pretend AWS; needs no account
+    Demo,
+}
+
+/// Which daemon is meant.
+#[derive(Debug, Args)]
+struct Place {
+    /// The daemon's runtime directory [default: this user's own, then /run/credd]
+    #[arg(long, value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ConfigArguments {
+    /// The config file [default: that in `CREDD_CONFIG`, /etc/credd/credd.toml, or your own config]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ServeArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Where sockets and token files go [default: that in `RUNTIME_DIRECTORY`, /run/credd for
+    /// root, credd below `XDG_RUNTIME_DIR` for others]
+    #[arg(long, value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
+    /// What to log: a level, or levels by target [default: that in `CREDD_LOG`, or info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// How to write log lines
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+impl From<LogFormat> for telemetry::Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct ExecArguments {
+    /// The identity [default: the only one, or `default`]
+    identity: Option<IdentityName>,
+    #[command(flatten)]
+    place: Place,
+    /// Leave the profile files to the program, although credentials in them outrank credd
+    #[arg(long)]
+    keep_profiles: bool,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+struct GetArguments {
+    /// The identity [default: the only one, or `default`]
+    identity: Option<IdentityName>,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+struct EnvArguments {
+    /// The identity [default: the only one, or `default`]
+    identity: Option<IdentityName>,
+    #[command(flatten)]
+    place: Place,
+    /// Print the credentials themselves, for programs that know nothing else; they will expire
+    #[arg(long)]
+    credentials: bool,
+}
+
+#[derive(Debug, Args)]
+struct StatusArguments {
+    #[command(flatten)]
+    place: Place,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Go on showing, once a second
+    #[arg(long)]
+    watch: bool,
+}
+
+/// A command that failed: what to tell the person, and the exit code.
+#[derive(Debug)]
+struct Failed {
+    message: String,
+    code: u8,
+}
+
+impl Failed {
+    fn new(message: impl std::fmt::Display) -> Self {
+        Self {
+            message: message.to_string(),
+            code: 1,
+        }
+    }
+}
+
+type Outcome = Result<ExitCode, Failed>;
+
+/// Runs the command that this process was started with.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // clap's word for --help and --version too.
+        Err(error) => {
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            if error.use_stderr() {
+                output::note(error.to_string().trim_end());
+            } else {
+                output::data(error.to_string().as_bytes());
+            }
+            return ExitCode::from(code);
+        }
+    };
+    memory::limit_arenas();
+    process::make_files_private();
+    let environment = Environment::of_process();
+    let outcome = match arguments.command {
+        Command::Serve(arguments) => serve::run(arguments, environment),
+        Command::Exec(arguments) => exec::run(&arguments, &environment),
+        Command::Get(arguments) => get::run(&arguments, &environment),
+        Command::Env(arguments) => env::run(&arguments, &environment),
+        Command::Status(arguments) => status::run(&arguments, &environment),
+        Command::Health(place) => health::run(&place, &environment),
+        Command::Check(arguments) => check::run(&arguments, &environment),
+        Command::Demo => demo::run(&environment),
+    };
+    outcome.unwrap_or_else(|failed| {
+        output::error(&failed.message);
+        ExitCode::from(failed.code)
+    })
+}
+
+/// Runs `work` on this thread. Name lookups and file reads get a second one for moments.
+fn block_on<T>(work: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .build()
+        .map_err(|error| Failed::new(format!("cannot start the event loop: {error}")))?;
+    let outcome = runtime.block_on(work);
+    // A lookup that hangs must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_defined() {
+        Arguments::command().debug_assert();
+    }
+}

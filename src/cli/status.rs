@@ -1,0 +1,137 @@
+//! `credd status`: how each identity is doing.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::daemon_socket::DaemonSockets;
+use super::{Failed, Outcome, StatusArguments, block_on, output};
+use crate::api::{self, IdentityStatus, StatusReport};
+use crate::clock::{Clock, SystemClock};
+use crate::daemon::signals;
+use crate::environment::Environment;
+
+/// Between two looks of `--watch`.
+const EACH: Duration = Duration::from_secs(1);
+
+/// Clears a terminal and goes to its corner (ECMA-48: CUP, ED).
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+pub(super) fn run(arguments: &StatusArguments, environment: &Environment) -> Outcome {
+    let sockets = DaemonSockets::locate(&arguments.place, environment);
+    block_on(async {
+        let clock = SystemClock::new();
+        if !arguments.watch {
+            output::data(look(&sockets, &clock, arguments.json).await?.as_bytes());
+            return Ok(ExitCode::SUCCESS);
+        }
+        let termination = signals::termination()
+            .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
+        let clear = if std::io::stdout().is_terminal() {
+            CLEAR
+        } else {
+            ""
+        };
+        let watching = async {
+            loop {
+                // A daemon that restarts is worth waiting for.
+                let shown = look(&sockets, &clock, arguments.json).await;
+                let shown = shown.unwrap_or_else(|failed| format!("{}\n", failed.message));
+                output::data(format!("{clear}{shown}").as_bytes());
+                clock.deadline(EACH).await;
+            }
+        };
+        tokio::select! {
+            () = watching => {}
+            () = termination => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn look(sockets: &DaemonSockets, clock: &dyn Clock, json: bool) -> Result<String, Failed> {
+    let report: StatusReport = sockets.report(clock, api::STATUS).await?;
+    if json {
+        let json = serde_json::to_string(&report).map_err(Failed::new)?;
+        return Ok(format!("{json}\n"));
+    }
+    Ok(table(&report))
+}
+
+fn table(report: &StatusReport) -> String {
+    let heading = [
+        "IDENTITY",
+        "STATE",
+        "SOURCE",
+        "KEY",
+        "EXPIRES IN",
+        "NEXT REFRESH",
+    ];
+    let rows: Vec<[String; 6]> = std::iter::once(heading.map(str::to_owned))
+        .chain(report.identities.iter().map(row))
+        .collect();
+    let widths: Vec<usize> = (0..heading.len())
+        .map(|column| {
+            let width = |row: &[String; 6]| row.get(column).map_or(0, |cell| cell.chars().count());
+            rows.iter().map(width).max().unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text += cells.join("  ").trim_end();
+        text.push('\n');
+    }
+    text.extend(report.identities.iter().filter_map(failure));
+    text
+}
+
+fn failure(identity: &IdentityStatus) -> Option<String> {
+    let failure = identity.failure.as_ref()?;
+    Some(format!(
+        "\n{}: {} ({} in a row since {})\n  {}\n",
+        identity.name, failure.class, failure.count, failure.since, failure.message
+    ))
+}
+
+fn row(identity: &IdentityStatus) -> [String; 6] {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let expires_in = match (&identity.key, identity.seconds_left) {
+        (Some(_), None) => Some("expiry unknown".to_owned()),
+        (_, seconds) => seconds.map(duration),
+    };
+    [
+        identity.name.clone(),
+        identity.state.clone(),
+        or_dash(identity.source.clone()),
+        or_dash(identity.key.as_ref().map(|key| format!("…{key}"))),
+        or_dash(expires_in),
+        or_dash(identity.next_refresh_seconds.map(duration)),
+    ]
+}
+
+/// `5h 59m`, `12m 30s`, `45s`.
+fn duration(seconds: u64) -> String {
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{rest}s"),
+        (0, _) => format!("{minutes}m {rest:02}s"),
+        _ => format!("{hours}h {minutes:02}m"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_two_units() {
+        assert_eq!(duration(45), "45s");
+        assert_eq!(duration(750), "12m 30s");
+        assert_eq!(duration(21_540), "5h 59m");
+    }
+}
