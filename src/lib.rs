@@ -21,7 +21,8 @@
 //! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
 //! |   | [`telemetry`] | the log |
 //! | 9 | [`credentials`] [`identity`] | the nouns |
-//! | 10 | [`clock`] [`environment`] [`os`] [`random`] [`retry`] [`secret`] | the ground |
+//! | 10 | [`retry`] | how long to wait before the next attempt |
+//! | 11 | [`clock`] [`environment`] [`os`] [`random`] [`secret`] | the ground |
 //!
 //! # Tasks
 //!

@@ -44,8 +44,8 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: "hyper",
-        modules: &["http", "serve", "providers", "aws"],
-        because: "http and serve speak HTTP; providers and aws name its types only (Uri, headers)",
+        modules: &["http", "serve", "providers", "aws", "cli"],
+        because: "http and serve speak HTTP; the others name its types only (Uri, Method, headers)",
     },
     Home {
         what: "hyper::client",
