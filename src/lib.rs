@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | 1 | [`cli`] | what a person types; `output.rs` alone writes to stdout and stderr |
 //! | 2 | [`daemon`] | the composition root, the runtime directory, signals |
-//! | 3 | [`config`] | credd.toml as written → as meant, each problem cited file:line:column |
+//! | 3 | [`config`] | credd.toml as written → as meant, each problem cited where it stands |
 //! | 4 | [`serve`] | listeners, connections, endpoints: functions from request to response |
 //! | 5 | [`authz`] | who may have what: pure decisions, tokens |
 //! |   | [`refresh`] | when to ask (pure), the task that asks, the snapshot that all read |

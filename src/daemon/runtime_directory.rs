@@ -113,7 +113,7 @@ impl RuntimeDirectory {
         ] {
             make_private(&part)?;
         }
-        let lock = Lock::take(path.join("lock"), &path)?;
+        let lock = Lock::take(&path.join("lock"), &path)?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -177,16 +177,15 @@ impl Lock {
     pub fn of_socket(socket: &Path) -> Result<Self, Unusable> {
         let mut name = socket.as_os_str().to_owned();
         name.push(".lock");
-        Self::take(name.into(), socket)
+        Self::take(Path::new(&name), socket)
     }
 
     /// Takes the lock at `path`, which stands for `guarded`.
-    fn take(path: PathBuf, guarded: &Path) -> Result<Self, Unusable> {
+    fn take(path: &Path, guarded: &Path) -> Result<Self, Unusable> {
         let failed = |attempt| {
-            let path = path.clone();
             move |cause| Unusable::Io {
                 attempt,
-                path,
+                path: path.to_owned(),
                 cause,
             }
         };
@@ -196,7 +195,7 @@ impl Lock {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(&path)
+            .open(path)
             .map_err(failed("open"))?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
