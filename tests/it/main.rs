@@ -1,1 +1,2 @@
+mod clients;
 mod profile_file_vectors;
