@@ -1,5 +1,7 @@
 //! placeholder
 
+pub mod config;
+
 pub mod serve;
 
 pub mod authz;
