@@ -1,1 +1,2 @@
+mod config_cases;
 mod profile_file_vectors;
