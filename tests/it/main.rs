@@ -5,6 +5,7 @@
 )]
 
 mod clients;
+mod config_cases;
 mod profile_file_vectors;
 mod refresh;
 mod support;
