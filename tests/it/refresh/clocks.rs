@@ -55,6 +55,7 @@ fn a_suspend_in_the_middle_of_a_call_does_not_end_the_call() {
 fn a_clock_set_forward_beyond_the_end_stops_the_serving_and_starts_a_refresh_at_once() {
     run(async || {
         let bench = Bench::container().await;
+        bench.clock.advance(SECOND);
         bench.clock.step_forward(7 * HOUR);
         assert_eq!(bench.body(), None);
         let new = bench.aws.rotate(6 * HOUR);
