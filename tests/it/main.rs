@@ -1,1 +1,3 @@
+mod guards;
 mod profile_file_vectors;
+mod serving;
