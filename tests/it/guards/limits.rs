@@ -179,3 +179,16 @@ fn a_second_head_that_drips_is_closed_too() {
     let looks = wound.looks_until_closed(&mut stream, |stream| stream.write_all(b"G").unwrap());
     assert!(looks <= 3, "{looks}");
 }
+
+#[test]
+fn whoever_is_refused_does_not_keep_the_connection() {
+    let served = Served::new();
+    let mut stream = served.daemon.tcp();
+    let stranger = format!("GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    let reply = exchange(&mut stream, stranger).unwrap();
+    assert_eq!(
+        (reply.status, reply.header("connection")),
+        (403, Some("close"))
+    );
+    assert!(receive(&mut stream, true).is_none());
+}
