@@ -75,6 +75,9 @@ const MALFORMED: &[&str] = &[
     "{}\r\n\r\n",
 ];
 
+/// A second request where some reader might see one.
+const SMUGGLED: &str = "GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+
 #[test]
 fn malformed_heads_get_nothing_and_close_the_connection() {
     let served = Served::new();
@@ -96,6 +99,39 @@ fn malformed_heads_get_nothing_and_close_the_connection() {
     }
     // No connection has taken the daemon with it.
     assert_eq!(served.answer(served.request_with("")).status, 200);
+}
+
+#[test]
+fn requests_with_a_body_are_refused_however_its_length_is_said() {
+    let served = Served::new();
+    let length = SMUGGLED.len();
+    for headers in [
+        format!("Content-Length: {length}\r\n"),
+        format!("Content-Length: {length}\r\nContent-Length: {length}\r\n"),
+        "Transfer-Encoding: chunked\r\n".to_owned(),
+        "Transfer-Encoding: Chunked\r\n".to_owned(),
+        "Transfer-Encoding: gzip, chunked\r\n".to_owned(),
+        // Which of the two counts is what front and back disagree on.
+        format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n"),
+        format!("Transfer-Encoding: chunked\r\nContent-Length: {length}\r\n"),
+        "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n".to_owned(),
+        format!("Expect: 100-continue\r\nContent-Length: {length}\r\n"),
+    ] {
+        let mut stream = served.daemon.tcp();
+        let head = served.request_with(&headers);
+        let chunked = headers.to_ascii_lowercase().contains("chunked");
+        let body = if chunked {
+            format!("{length:x}\r\n{SMUGGLED}\r\n0\r\n\r\n")
+        } else {
+            SMUGGLED.to_owned()
+        };
+        let reply = exchange(&mut stream, format!("{head}{body}")).unwrap();
+        assert_eq!(reply.status, 403, "{headers:?}");
+        assert_eq!(reply.code(), "AccessDenied", "{headers:?}");
+        // And what was inside is nobody's request.
+        let again = receive(&mut stream, true);
+        assert!(again.is_none(), "{headers:?}: {again:?}");
+    }
 }
 
 #[test]
