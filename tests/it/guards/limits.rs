@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use credd::clock::Clock;
+use credd::os::process;
 
 use super::{PATH, Served};
 use crate::serving::clock::HandClock;
@@ -191,4 +192,41 @@ fn whoever_is_refused_does_not_keep_the_connection() {
         (403, Some("close"))
     );
     assert!(receive(&mut stream, true).is_none());
+}
+
+#[test]
+fn a_thousand_silent_strangers_on_tcp_do_not_keep_the_owner_out() {
+    let _crowd = crowd();
+    // Time stands still, so no stranger is shown the door.
+    let wound = Wound::new();
+    let silent: Vec<TcpStream> = (0..1100).map(|_| wound.daemon.tcp()).collect();
+    let credentials = format!("GET {PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let status = "GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for _ in 0..5 {
+        let reply = exchange(&mut wound.daemon.unix(), &credentials);
+        assert_eq!(reply.unwrap().status, 200);
+        let reply = exchange(&mut wound.daemon.admin(), status);
+        assert_eq!(reply.unwrap().status, 200);
+    }
+    drop(silent);
+}
+
+#[test]
+fn after_a_thousand_connections_have_gone_there_is_room_for_a_thousand_more() {
+    let _crowd = crowd();
+    let wound = Wound::new();
+    let request = wound.request();
+    for _ in 0..2 {
+        let mut streams: Vec<TcpStream> = (0..1024).map(|_| wound.daemon.tcp()).collect();
+        for stream in &mut streams {
+            assert_eq!(exchange(stream, &request).unwrap().status, 200);
+        }
+    }
+}
+
+/// Two crowds at once would be more descriptors than one process has.
+fn crowd() -> MutexGuard<'static, ()> {
+    static CROWD: Mutex<()> = Mutex::new(());
+    process::raise_descriptor_limit();
+    CROWD.lock().unwrap_or_else(PoisonError::into_inner)
 }
