@@ -9,6 +9,7 @@ mod bodies;
 mod framing;
 mod headers;
 mod hosts;
+mod leases;
 mod limits;
 mod methods;
 mod tokens;
