@@ -9,3 +9,6 @@ mod config_cases;
 mod profile_file_vectors;
 mod refresh;
 mod support;
+mod guards;
+mod profile_file_vectors;
+mod serving;
