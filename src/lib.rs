@@ -1,4 +1,67 @@
-//! placeholder
+//! credd keeps AWS credentials fresh and hands them to local programs, so that none of them holds
+//! long-lived keys. This page is its architecture.
+//!
+//! # Layers
+//!
+//! The modules below are declared in groups. A module uses modules of lower groups only, never of
+//! its own or a higher one; `tests/architecture.rs` keeps it so. Data flows one way: config →
+//! providers → refresh → snapshot → serve.
+//!
+//! | | module | is |
+//! |---|---|---|
+//! | 1 | [`cli`] | what a person types; `output.rs` alone writes to stdout and stderr |
+//! | 2 | [`daemon`] | the composition root, the runtime directory, signals |
+//! | 3 | [`config`] | credd.toml as written → as meant, each problem cited where it stands |
+//! | 4 | [`serve`] | listeners, connections, endpoints: functions from request to response |
+//! | 5 | [`authz`] | who may have what: pure decisions, tokens |
+//! |   | [`refresh`] | when to ask (pure), the task that asks, the snapshot that all read |
+//! | 6 | [`providers`] | the chain as data, and one file for each way to obtain credentials |
+//! | 7 | [`aws`] | what AWS defines: profile files, wire formats, endpoints |
+//! | 8 | [`api`] | what commands and daemon say to each other |
+//! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
+//! |   | [`telemetry`] | the log |
+//! | 9 | [`credentials`] [`identity`] | the nouns |
+//! | 10 | [`retry`] | how long to wait before the next attempt |
+//! | 11 | [`clock`] [`environment`] [`os`] [`random`] [`secret`] | the ground |
+//!
+//! # Tasks
+//!
+//! One thread runs them all. Each has an owner that ends it.
+//!
+//! | task | one per | wakes on | publishes |
+//! |---|---|---|---|
+//! | refresher | identity | due, demanded, clock jumped, state about to change | [`refresh::Snapshot`] |
+//! | listener | socket | connection, stop | connections |
+//! | connection | client | request, a look each 2 s, stop | responses |
+//! | clock watcher | process | wall clock set, host resumed | jumps |
+//! | memory | process | connections ended | |
+//! | signals | process | SIGTERM, SIGINT | stop |
+//!
+//! # The life of a credential
+//!
+//! A [`refresh::Refresher`] is the only caller of its provider, so no second call can be under
+//! way: single flight is the task, not a table. It asks, and adopts what it gets unless that is
+//! worse than what it holds: expired, incomplete, malformed or long-lived. It renders the body
+//! that clients get, publishes the snapshot, and sleeps until a pure schedule says so, on a clock
+//! that counts suspend. Expiry is judged by the wall clock; when that jumps, the task wakes and
+//! judges again. A failure is classified by its provider and paced by [`retry`], here and nowhere
+//! else; the set in hand is served until its true expiry, and one from instance metadata beyond
+//! it, since AWS keeps honouring those.
+//!
+//! # The life of a request
+//!
+//! The kernel says who connected to the Unix socket before a byte is read. hyper parses; the
+//! guard refuses what a credentials client never sends; [`authz`] decides on identity, uid or
+//! token; the snapshot is loaded without a lock and its ready-made body is written. Only a request
+//! for an identity that is warming up waits, for 800 ms at most; one for a failing identity gets
+//! the failure that is known.
+//!
+//! # Deliberately absent
+//!
+//! No secret on disk. No retry outside the refresher. No clock outside [`clock`], no chance
+//! outside [`random`]: a test winds the one and seeds the other. No `unsafe` outside [`os`]. No
+//! `cfg(test)` in product paths. No listener beyond loopback. No IMDSv1. No long-lived key served.
+//! No plugin system.
 
 pub mod cli;
 
@@ -22,9 +85,10 @@ pub mod telemetry;
 pub mod credentials;
 pub mod identity;
 
+pub mod retry;
+
 pub mod clock;
 pub mod environment;
 pub mod os;
 pub mod random;
-pub mod retry;
 pub mod secret;

@@ -24,7 +24,7 @@ use crate::providers::{Context, chain};
 use crate::random::Draws;
 use crate::refresh::{Refresher, SnapshotReader, refresher};
 use crate::serve::{self, Admin, BindError, Connections, Listener, Public, Site};
-use runtime_directory::{RuntimeDirectory, Unusable};
+use runtime_directory::{Lock, RuntimeDirectory, Unusable};
 
 /// All that a daemon is made from.
 #[derive(Debug)]
@@ -47,6 +47,7 @@ pub struct Daemon {
     /// Keeps the default token valid, and the directory ours.
     _token: Lease,
     _directory: RuntimeDirectory,
+    _socket: Option<Lock>,
 }
 
 /// Why a daemon cannot start. Nothing of another instance has been touched then.
@@ -96,9 +97,14 @@ impl Daemon {
             public.push(Listener::tcp(*address).await?);
         }
         let own: Vec<SocketAddr> = public.iter().filter_map(Listener::tcp_address).collect();
-        let unix = config.serve.unix.clone();
-        let unix = unix.unwrap_or_else(|| runtime_directory::public_socket(directory.path()));
-        public.push(Listener::unix(&unix)?);
+        // The commands find this one; a config may ask for another besides.
+        let found = runtime_directory::public_socket(directory.path());
+        public.push(Listener::unix(&found)?);
+        let mut elsewhere = None;
+        if let Some(path) = config.serve.unix.filter(|path| *path != found) {
+            elsewhere = Some(Lock::of_socket(&path)?);
+            public.push(Listener::unix(&path)?);
+        }
         let admin = Listener::unix(&runtime_directory::admin_socket(directory.path()))?;
         let tokens = Arc::new(Tokens::default());
         let token = tokens.lease(directory.default_token()?, Scope::All);
@@ -143,6 +149,7 @@ impl Daemon {
             clock,
             _token: token,
             _directory: directory,
+            _socket: elsewhere,
         })
     }
 

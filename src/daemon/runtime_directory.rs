@@ -53,9 +53,12 @@ pub fn token_file(directory: &Path) -> PathBuf {
 #[derive(Debug)]
 pub struct RuntimeDirectory {
     path: PathBuf,
-    /// Held open: the lock is the descriptor's.
-    _lock: File,
+    _lock: Lock,
 }
+
+/// The kernel's word that no other instance runs, for as long as the descriptor is open.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held open")] File);
 
 /// Why the directory cannot be used.
 #[derive(Debug)]
@@ -76,8 +79,8 @@ impl fmt::Display for Unusable {
         match self {
             Self::Taken { path, pid } => write!(
                 formatter,
-                "another credd (process {pid}) already serves from {}; stop it, or name another \
-                 directory with --runtime-dir",
+                "another credd (process {pid}) already serves from {}; stop it, or give this one \
+                 another place (--runtime-dir, and [serve.unix] in its config)",
                 path.display()
             ),
             Self::NotPrivate { path, why } => write!(
@@ -110,7 +113,7 @@ impl RuntimeDirectory {
         ] {
             make_private(&part)?;
         }
-        let lock = lock(&path)?;
+        let lock = Lock::take(&path.join("lock"), &path)?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -169,40 +172,48 @@ fn make_private(path: &Path) -> Result<(), Unusable> {
     })
 }
 
-fn lock(directory: &Path) -> Result<File, Unusable> {
-    let path = directory.join("lock");
-    let failed = |attempt| {
-        let path = path.clone();
-        move |cause| Unusable::Io {
-            attempt,
-            path,
-            cause,
-        }
-    };
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed("open"))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut pid = String::new();
-            let _ = file.take(20).read_to_string(&mut pid);
-            let pid = pid.trim().to_owned();
-            return Err(Unusable::Taken {
-                path: directory.to_owned(),
-                pid,
-            });
-        }
-        Err(error) => return Err(failed("lock")(error.into())),
+impl Lock {
+    /// Takes the lock of a socket that lies outside the runtime directory.
+    pub fn of_socket(socket: &Path) -> Result<Self, Unusable> {
+        let mut name = socket.as_os_str().to_owned();
+        name.push(".lock");
+        Self::take(Path::new(&name), socket)
     }
-    file.set_len(0).map_err(failed("write"))?;
-    writeln!(file, "{}", std::process::id()).map_err(failed("write"))?;
-    Ok(file)
+
+    /// Takes the lock at `path`, which stands for `guarded`.
+    fn take(path: &Path, guarded: &Path) -> Result<Self, Unusable> {
+        let failed = |attempt| {
+            move |cause| Unusable::Io {
+                attempt,
+                path: path.to_owned(),
+                cause,
+            }
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed("open"))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut pid = String::new();
+                let _ = file.take(20).read_to_string(&mut pid);
+                let pid = pid.trim().to_owned();
+                return Err(Unusable::Taken {
+                    path: guarded.to_owned(),
+                    pid,
+                });
+            }
+            Err(error) => return Err(failed("lock")(error.into())),
+        }
+        file.set_len(0).map_err(failed("write"))?;
+        writeln!(file, "{}", std::process::id()).map_err(failed("write"))?;
+        Ok(Self(file))
+    }
 }
 
 /// A token file that nobody else could have written or read.

@@ -124,14 +124,9 @@ impl Held {
         }
     }
 
-    /// Whether it may be handed out at `now`.
-    pub fn is_usable(&self, now: Timestamp) -> bool {
-        now < self.ends() || self.renewal == Renewal::WatchStable
-    }
-
     /// The body for clients, where its `Expiration` is still to come.
     pub fn body(&self, now: Timestamp) -> Option<Bytes> {
-        (self.is_usable(now) && now < self.advertised).then(|| self.body.clone())
+        (now < self.advertised).then(|| self.body.clone())
     }
 
     /// When the body's `Expiration`, where it is not the true expiry, leaves a client too little.
@@ -147,10 +142,9 @@ impl Held {
             Expiry::Known(expiry) => now < expiry && self.advertised != expiry,
             Expiry::Unknown { .. } => false,
         };
-        self.is_usable(now)
-            && (is_stretched_too_soon
-                || now >= self.advertised
-                || self.render_again_at().is_some_and(|at| at <= now))
+        is_stretched_too_soon
+            || now >= self.advertised
+            || self.render_again_at().is_some_and(|at| at <= now)
     }
 
     /// The same set with a body for `now`.

@@ -97,7 +97,7 @@ impl Snapshot {
             };
         };
         if now >= held.ends() {
-            return if held.is_usable(now) {
+            return if self.is_usable(now) {
                 State::Stale
             } else {
                 State::Expired
@@ -109,6 +109,19 @@ impl Snapshot {
         }
     }
 
+    /// Whether the set in hand may be handed out at `now`: until it ends, and beyond that while
+    /// AWS keeps honouring it, which it does while IMDS cannot renew it, and not where IMDS says
+    /// that there is nothing to renew.
+    pub fn is_usable(&self, now: Timestamp) -> bool {
+        let Some(held) = &self.held else { return false };
+        let is_an_outage = || {
+            self.trouble
+                .as_ref()
+                .is_none_or(|trouble| trouble.failure.class.may_pass())
+        };
+        now < held.ends() || (held.renewal == Renewal::WatchStable && is_an_outage())
+    }
+
     /// When the state changes, or the body has to, if nothing else happens.
     pub fn changes_at(&self, now: Timestamp) -> Option<Timestamp> {
         let held = self.held.as_ref()?;
@@ -116,7 +129,7 @@ impl Snapshot {
             Expiry::Known(expiry) => Some(expiry.minus(LATE).plus(Duration::from_millis(1))),
             Expiry::Unknown { .. } => None,
         };
-        let rendering = held.render_again_at().filter(|_| held.is_usable(now));
+        let rendering = held.render_again_at().filter(|_| self.is_usable(now));
         let to_come = [late, Some(held.ends())]
             .into_iter()
             .flatten()
@@ -125,13 +138,8 @@ impl Snapshot {
     }
 
     pub fn answer(&self, now: Timestamp) -> Answer<'_> {
-        if let Some(held) = &self.held {
-            if let Some(body) = held.body(now) {
-                return Answer::Credentials(body);
-            }
-            if held.is_usable(now) {
-                return Answer::Wait;
-            }
+        if let Some(held) = self.held.as_ref().filter(|_| self.is_usable(now)) {
+            return held.body(now).map_or(Answer::Wait, Answer::Credentials);
         }
         match &self.trouble {
             None => Answer::Wait,
@@ -139,13 +147,6 @@ impl Snapshot {
             // No waiting: a failing identity costs its clients a load and a comparison.
             Some(trouble) => Answer::Unavailable(&trouble.failure),
         }
-    }
-
-    /// Whether sets of this identity outlive their expiry.
-    pub fn is_stable(&self) -> bool {
-        self.held
-            .as_ref()
-            .is_some_and(|held| held.renewal == Renewal::WatchStable)
     }
 }
 

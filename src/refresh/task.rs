@@ -192,7 +192,7 @@ impl Refresher {
             .snapshot
             .held
             .as_ref()
-            .filter(|held| held.is_outdated(now))
+            .filter(|held| held.is_outdated(now) && self.snapshot.is_usable(now))
             && let Ok(rendered) = held.clone().rendered(now)
         {
             self.snapshot.held = Some(rendered);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,10 +75,7 @@ impl Listener {
     /// that no other instance serves `path`, so what is there is a leftover.
     pub fn unix(path: &Path) -> Result<Self, BindError> {
         let bind = || {
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            remove_leftover(path)?;
             let listener = UnixListener::bind(path)?;
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
             Ok(Self::Unix(listener, path.to_owned()))
@@ -104,6 +101,18 @@ impl Listener {
                 Ok(Accepted::Tcp(stream, peer.ip()))
             }
         }
+    }
+}
+
+/// A config that names some other file by mistake must not cost that file.
+fn remove_leftover(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => std::fs::remove_file(path),
+        Ok(_) => Err(io::Error::other(
+            "there is something that is no socket; move it away",
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -37,7 +37,7 @@ pub use refusal::Refusal;
 pub struct Config {
     /// Loopback addresses of the HTTP endpoint; none switches it off.
     pub http: Vec<SocketAddr>,
-    /// The public Unix socket; `credd.sock` in the runtime directory if absent.
+    /// A public Unix socket besides `credd.sock` in the runtime directory.
     pub unix: Option<PathBuf>,
 }
 
