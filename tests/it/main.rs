@@ -6,9 +6,8 @@
 
 mod clients;
 mod config_cases;
-mod profile_file_vectors;
-mod refresh;
-mod support;
 mod guards;
 mod profile_file_vectors;
+mod refresh;
 mod serving;
+mod support;
