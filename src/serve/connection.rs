@@ -40,9 +40,9 @@ pub(super) async fn serve<S>(
         async move {
             activity.serving();
             let response: Response<Body> = endpoint.respond(request, caller).await;
-            // A lease is open for as long as its holder wants.
-            if matches!(response.body(), Either::Left(_)) {
-                activity.served();
+            match response.body() {
+                Either::Left(_) => activity.served(),
+                Either::Right(_) => activity.leased(),
             }
             Ok::<_, Infallible>(response)
         }

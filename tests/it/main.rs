@@ -4,7 +4,10 @@
     reason = "a test whose ground gives way has failed, and should say where"
 )]
 
-mod support;
-
+mod clients;
+mod config_cases;
+mod guards;
 mod profile_file_vectors;
 mod refresh;
+mod serving;
+mod support;
