@@ -271,8 +271,9 @@ impl Mint {
 
 impl Provider for Mint {
     fn provide(&mut self) -> Providing<'_> {
+        // Before there is a future to be polled.
+        assert!(!std::mem::take(&mut self.panics), "told to");
         Box::pin(async move {
-            assert!(!std::mem::take(&mut self.panics), "told to");
             if std::mem::take(&mut self.hangs) {
                 std::future::pending::<()>().await;
             }
