@@ -21,7 +21,8 @@
 //! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
 //! |   | [`telemetry`] | the log |
 //! | 9 | [`credentials`] [`identity`] | the nouns |
-//! | 10 | [`clock`] [`environment`] [`os`] [`random`] [`retry`] [`secret`] | the ground |
+//! | 10 | [`retry`] | how long to wait before the next attempt |
+//! | 11 | [`clock`] [`environment`] [`os`] [`random`] [`secret`] | the ground |
 //!
 //! # Tasks
 //!
@@ -84,9 +85,10 @@ pub mod telemetry;
 pub mod credentials;
 pub mod identity;
 
+pub mod retry;
+
 pub mod clock;
 pub mod environment;
 pub mod os;
 pub mod random;
-pub mod retry;
 pub mod secret;

@@ -1,6 +1,6 @@
 //! The only writer to stdout and stderr: data to one, everything else to the other.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 /// Writes data. Whether anybody still reads it is the reader's business: a closed pipe is no
 /// error.
@@ -12,6 +12,11 @@ pub(super) fn data(bytes: &[u8]) {
 /// Writes a line of data.
 pub(super) fn line(text: &str) {
     data(format!("{text}\n").as_bytes());
+}
+
+/// Whether a person reads the data.
+pub(super) fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
 }
 
 /// Writes a line for whoever watches.

@@ -1,6 +1,5 @@
 //! `credd status`: how each identity is doing.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,11 +26,7 @@ pub(super) fn run(arguments: &StatusArguments, environment: &Environment) -> Out
         }
         let termination = signals::termination()
             .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
-        let clear = if std::io::stdout().is_terminal() {
-            CLEAR
-        } else {
-            ""
-        };
+        let clear = if output::is_terminal() { CLEAR } else { "" };
         let watching = async {
             loop {
                 // A daemon that restarts is worth waiting for.

@@ -1,3 +1,13 @@
+//! Tests of the whole in one binary: real parts, loopback sockets, a hand-wound clock.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test whose ground gives way has failed, and should say where"
+)]
+
+mod clients;
+mod config_cases;
 mod guards;
 mod profile_file_vectors;
+mod refresh;
 mod serving;
+mod support;

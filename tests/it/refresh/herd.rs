@@ -1,0 +1,116 @@
+//! A thousand clients of an identity that has nothing yet.
+
+use std::collections::BTreeMap;
+
+use credd::config::Config;
+use credd::daemon::{Daemon, Parts, runtime_directory};
+use credd::os::files;
+use credd::{random, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::support::fake_aws::Reply;
+use crate::support::patience::run;
+
+const CLIENTS: usize = 1000;
+
+#[test]
+fn a_thousand_clients_of_a_cold_identity_cause_one_call() {
+    raise_descriptor_limit();
+    for call in [Call::Container, Call::Role] {
+        run(async move || herd(call).await);
+    }
+}
+
+async fn herd(call: Call) {
+    let clock = TestClock::new();
+    let aws = FakeAws::start(&clock).await;
+    // Nobody is answered before everybody has asked.
+    aws.always(call, Reply::pausing_at_once);
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("run");
+    let link = match call {
+        Call::Container => Link::Container(container::Config {
+            uri: Some(aws.container_url()),
+            token_file: None,
+        }),
+        _ => Link::InstanceMetadata(imds::Config {
+            endpoint: Some(aws.url()),
+            ..imds::Config::default()
+        }),
+    };
+    let daemon = Daemon::start(Parts {
+        config: Config {
+            serve: serve::Config {
+                http: vec!["127.0.0.1:0".parse().unwrap()],
+                unix: None,
+            },
+            identities: BTreeMap::from([(IdentityName::default(), vec![link])]),
+        },
+        environment: Arc::new(Environment::default()),
+        runtime_directory: directory.clone(),
+        clock: Arc::clone(&clock) as SharedClock,
+        draws: |_| Box::new(random::SystemDraws),
+    })
+    .await
+    .unwrap();
+    let url = daemon.site().url.clone().unwrap();
+    let address = url.strip_prefix("http://").unwrap().to_owned();
+    let token = runtime_directory::token_file(&directory);
+    let token = files::read_text_now(&token, 1000).unwrap().to_string();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        daemon.run(std::future::pending()).await;
+        String::new()
+    });
+    until(|| aws.pauses() == 1).await;
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    for _ in 0..CLIENTS {
+        let (address, token, asked) = (address.clone(), token.clone(), Arc::clone(&asked));
+        tasks.spawn(async move {
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            let request = format!(
+                "GET /v1/credentials HTTP/1.1\r\nHost: {address}\r\nAuthorization: {token}\r\n\
+                 Connection: close\r\n\r\n"
+            );
+            stream.write_all(request.as_bytes()).await.unwrap();
+            asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        });
+    }
+    until(|| asked.load(std::sync::atomic::Ordering::Relaxed) == CLIENTS).await;
+    settle().await;
+    aws.resume();
+    let key = aws.set().key();
+    let mut served = 0;
+    for _ in 0..CLIENTS {
+        let answer = tasks.join_next().await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains(&key), "{answer}");
+        served += 1;
+    }
+    tell(&format!(
+        "{served} of {CLIENTS} clients served by {} call for credentials ({call:?})",
+        aws.count(call)
+    ));
+    assert_eq!(aws.count(call), 1);
+}
+
+/// Each client has a descriptor at both ends.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let needed = 3 * CLIENTS as u64;
+    if limit.current.is_some_and(|current| current < needed) {
+        let raised = Rlimit {
+            current: limit
+                .maximum
+                .map_or(Some(needed), |most| Some(most.min(needed))),
+            maximum: limit.maximum,
+        };
+        setrlimit(Resource::Nofile, raised).unwrap();
+    }
+}
