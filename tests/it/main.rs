@@ -7,7 +7,9 @@
 mod clients;
 mod config_cases;
 mod guards;
+mod imds_vectors;
 mod profile_file_vectors;
 mod refresh;
 mod serving;
+mod sources;
 mod support;

@@ -131,7 +131,7 @@ async fn profile_bench(credentials: &Path) -> Bench {
         ..profile::Config::default()
     });
     let provider = chain(&[link], &clock, Environment::default());
-    let bench = Bench::with(provider, clock, aws, Call::Other, 1);
+    let bench = Bench::with(provider, clock, aws, 1);
     bench.attempts(1).await;
     bench
 }
@@ -309,7 +309,7 @@ async fn minting_bench(seed: u64, mint: Mint) -> Bench {
         clock: Some(Arc::clone(&clock)),
         ..mint
     };
-    let bench = Bench::with(Box::new(mint), clock, aws, Call::Other, seed);
+    let bench = Bench::with(Box::new(mint), clock, aws, seed);
     settle().await;
     bench
 }
