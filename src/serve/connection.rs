@@ -70,6 +70,10 @@ pub(super) async fn serve<S>(
             _ = stop.wait_for(|&stop| stop) => break,
         }
     }
+    // Nothing of a lease is still to come: its holder leases again from the next daemon.
+    if activity.is_leased() {
+        return;
+    }
     connection.as_mut().graceful_shutdown();
     let _ = crate::clock::timeout(&*clock, DRAIN, connection).await;
 }

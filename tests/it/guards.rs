@@ -6,6 +6,7 @@
 )]
 
 mod bodies;
+mod draining;
 mod framing;
 mod headers;
 mod hosts;

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use credd::api::StatusReport;
 use credd::clock::SharedClock;
@@ -30,7 +30,8 @@ pub(crate) struct InProcess {
     site: Arc<Site>,
     directory: TempDir,
     /// Ends the daemon when dropped.
-    _stop: oneshot::Sender<()>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl InProcess {
@@ -83,7 +84,7 @@ impl InProcess {
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let (started, site) = mpsc::channel();
-        thread::spawn(move || {
+        let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -106,7 +107,8 @@ impl InProcess {
             token: token.to_string(),
             site,
             directory,
-            _stop: stop,
+            stop: Some(stop),
+            thread: Some(thread),
         }
     }
 
@@ -139,6 +141,16 @@ impl InProcess {
 
     pub(crate) fn admin(&self) -> UnixStream {
         UnixStream::connect(runtime_directory::admin_socket(self.directory.path())).unwrap()
+    }
+
+    /// Tells the daemon to end.
+    pub(crate) fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// Whether it has.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
 
