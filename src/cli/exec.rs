@@ -4,11 +4,12 @@
 //! holds a connection open, and this process does so while the program runs.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hyper::Method;
+use bytes::Bytes;
+use hyper::{Method, Request};
 use rustix::process::{Pid, Signal as Number, kill_process};
 use tokio::process::{Child, Command};
 
@@ -33,11 +34,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) fn run(arguments: &ExecArguments, environment: &Environment) -> Outcome {
     let sockets = DaemonSockets::locate(&arguments.place, environment);
-    let socket = sockets.public()?;
     block_on(async {
         let clock = SystemClock::new();
         let identity = arguments.identity.as_ref().map(ToString::to_string);
-        let mut lease = Lease::take(&clock, socket, identity, None).await?;
+        let mut lease = Lease::take(&clock, &sockets, identity).await?;
         // Before the program starts, so that no signal falls between.
         let mut signals = Signals::new()
             .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
@@ -75,11 +75,15 @@ struct Lease {
 impl Lease {
     async fn take(
         clock: &dyn Clock,
-        socket: PathBuf,
+        sockets: &DaemonSockets,
         identity: Option<String>,
-        token: Option<String>,
     ) -> Result<Self, Failed> {
-        let (report, held) = lease(clock, &socket, LeaseRequest { identity, token }).await?;
+        let first = LeaseRequest {
+            identity,
+            token: None,
+        };
+        let (socket, held) = sockets.hold(clock, || asking_for(&first)).await?;
+        let (report, held) = leased(held)?;
         Ok(Self {
             socket,
             report,
@@ -98,7 +102,8 @@ impl Lease {
             identity: Some(self.report.identity.clone()),
             token: Some(self.report.token.clone()),
         };
-        match lease(clock, &self.socket, again).await {
+        let answer = unix::hold(clock, &self.socket, asking_for(&again)).await;
+        match answer.map_err(Failed::new).and_then(leased) {
             Ok((report, held)) => {
                 if report.url != self.report.url {
                     output::error(&format!(
@@ -114,16 +119,13 @@ impl Lease {
     }
 }
 
-async fn lease(
-    clock: &dyn Clock,
-    socket: &Path,
-    lease: LeaseRequest,
-) -> Result<(LeaseReport, Held), Failed> {
-    let body = serde_json::to_vec(&lease).map_err(Failed::new)?;
-    let request = request(Method::POST, api::LEASE, body.into());
-    let held = unix::hold(clock, socket, request)
-        .await
-        .map_err(Failed::new)?;
+fn asking_for(lease: &LeaseRequest) -> Request<Bytes> {
+    // Texts, which make JSON whatever they are.
+    let body = serde_json::to_vec(lease).unwrap_or_default();
+    request(Method::POST, api::LEASE, body.into())
+}
+
+fn leased(held: Held) -> Result<(LeaseReport, Held), Failed> {
     if !held.status.is_success() {
         return Err(Failed::new(refusal(&held.line, held.status)));
     }
