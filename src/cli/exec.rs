@@ -3,7 +3,6 @@
 //! The program's token lives as long as the program: the daemon keeps it valid while this process
 //! holds a connection open, and this process does so while the program runs.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -211,9 +210,6 @@ struct Signals {
     hang_up: Signal,
     user_1: Signal,
     user_2: Signal,
-    /// A terminal sends SIGINT and SIGQUIT to its whole foreground group, the program included:
-    /// passing them on would deliver them twice.
-    by_terminal: bool,
 }
 
 impl Signals {
@@ -226,12 +222,13 @@ impl Signals {
             hang_up: Signal::new(SIGHUP)?,
             user_1: Signal::new(SIGUSR1)?,
             user_2: Signal::new(SIGUSR2)?,
-            by_terminal: std::io::stdin().is_terminal(),
         })
     }
 
     async fn next(&mut self) -> Option<Number> {
-        let unless_by_terminal = |signal| (!self.by_terminal).then_some(signal);
+        // A terminal sends these to its whole foreground group, the program included: passing
+        // them on would deliver them twice.
+        let unless_by_terminal = |signal| (!is_in_foreground()).then_some(signal);
         tokio::select! {
             () = self.interrupt.next() => unless_by_terminal(Number::INT),
             () = self.quit.next() => unless_by_terminal(Number::QUIT),
@@ -241,6 +238,13 @@ impl Signals {
             () = self.user_2.next() => Some(Number::USR2),
         }
     }
+}
+
+/// Whether a terminal takes this process to be what it shows. Standard input may be anything then.
+fn is_in_foreground() -> bool {
+    std::fs::File::open("/dev/tty")
+        .and_then(|terminal| Ok(rustix::termios::tcgetpgrp(terminal)?))
+        .is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
 fn forward(child: &Child, signal: Option<Number>) {
