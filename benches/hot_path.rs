@@ -1,1 +1,205 @@
-fn main() {}
+//! What a request costs, piece by piece and whole, with the allocations that it makes.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot be set up has nothing to measure"
+)]
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use credd::authz::{Caller, Lease, Policy, Presented, Scope, Tokens, new_token};
+use credd::aws::formats;
+use credd::clock::{Clock, SharedClock, SystemClock, Timestamp};
+use credd::credentials::{AccessKeyId, Credentials, Provided, Renewal};
+use credd::identity::IdentityName;
+use credd::providers::{Provider, Providing};
+use credd::random::{Draw, SystemDraws};
+use credd::refresh::{Held, Snapshot, SnapshotReader, refresher};
+use credd::secret::Secret;
+use credd::serve::{Endpoint, Public, Site};
+use divan::{AllocProfiler, Bencher, black_box};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::runtime::Runtime;
+
+#[global_allocator]
+static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
+
+fn main() {
+    divan::main();
+}
+
+/// A keep-alive request through hyper, the guards, the decision and the answer; without a kernel.
+#[divan::bench(args = [0, 10])]
+fn request(bencher: Bencher<'_, '_>, leases: usize) {
+    let runtime = runtime();
+    let served = Served::new(&runtime, leases);
+    let mut client = served.connect(&runtime);
+    let request = format!(
+        "GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1:9169\r\nAuthorization: {}\r\n\
+         User-Agent: Boto3/1.42\r\nAccept: */*\r\n\r\n",
+        served.token()
+    );
+    let mut answer = vec![0; 16 * 1024];
+    let mut fetch = || {
+        runtime.block_on(async {
+            client.write_all(request.as_bytes()).await.unwrap();
+            // Answers fit the pipe, so that each arrives whole.
+            client.read(&mut answer).await.unwrap()
+        })
+    };
+    assert!(fetch() > 500, "an answer with credentials");
+    bencher.bench_local(fetch);
+}
+
+/// Finding the token among those that are valid.
+#[divan::bench(args = [1, 10, 100])]
+fn token(bencher: Bencher<'_, '_>, count: usize) {
+    let (tokens, leases) = tokens(count);
+    let presented = leases[0].secret().expose().as_bytes();
+    bencher.bench_local(|| tokens.scope_of(black_box(presented)));
+}
+
+/// The decision itself, over as many identities.
+#[divan::bench(args = [1, 100])]
+fn decision(bencher: Bencher<'_, '_>, count: usize) {
+    let policy = Policy { owner: 1000 };
+    let names = (0..count).map(|index| IdentityName::parse(&format!("identity-{index}")).unwrap());
+    let names: Vec<_> = names.collect();
+    let asked = names.last().unwrap().as_str();
+    let token = Presented::Token(Scope::All);
+    bencher
+        .bench_local(|| policy.decide(Caller::Tcp, &token, black_box(Some(asked)), names.iter()));
+}
+
+/// What a snapshot has for a client.
+#[divan::bench]
+fn answer(bencher: Bencher<'_, '_>) {
+    let now = SystemClock::new().now();
+    let held = Held::adopt(provided(now), None, now, Draw::new(0.5)).unwrap();
+    let snapshot = Snapshot {
+        held: Some(held),
+        ..Snapshot::default()
+    };
+    bencher.bench_local(|| snapshot.answer(black_box(now)));
+}
+
+/// Rendering the body, once a refresh.
+#[divan::bench]
+fn rendering(bencher: Bencher<'_, '_>) {
+    let now = SystemClock::new().now();
+    let credentials = credentials(now);
+    bencher.bench_local(|| formats::container(black_box(&credentials), now));
+}
+
+/// A site with one identity that has its credentials.
+struct Served {
+    endpoint: Arc<Public>,
+    leases: Vec<Lease>,
+}
+
+impl Served {
+    /// With the token that clients use, and `leases` others before it.
+    fn new(runtime: &Runtime, leases: usize) -> Self {
+        let clock: SharedClock = Arc::new(SystemClock::new());
+        let reader = warmed(runtime, &clock);
+        let (tokens, leases) = tokens(leases + 1);
+        let site = Site {
+            clock,
+            identities: BTreeMap::from([(reader.identity().clone(), reader)]),
+            policy: Policy { owner: 1000 },
+            tokens,
+            url: None,
+            token_file: "token".into(),
+        };
+        let endpoint = Arc::new(Public {
+            site: Arc::new(site),
+        });
+        Self { endpoint, leases }
+    }
+
+    fn token(&self) -> &str {
+        self.leases.last().unwrap().secret().expose()
+    }
+
+    fn connect(&self, runtime: &Runtime) -> DuplexStream {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let endpoint = Arc::clone(&self.endpoint);
+        let service = service_fn(move |request| {
+            let endpoint = Arc::clone(&endpoint);
+            async move { Ok::<_, Infallible>(endpoint.respond(request, Caller::Tcp).await) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(server), service);
+        runtime.spawn(connection);
+        client
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+fn tokens(count: usize) -> (Arc<Tokens>, Vec<Lease>) {
+    let tokens = Arc::new(Tokens::default());
+    let lease = |_| tokens.lease(new_token(), Scope::All);
+    let leases = (0..count).map(lease).collect();
+    (tokens, leases)
+}
+
+/// A view of an identity after its first refresh.
+fn warmed(runtime: &Runtime, clock: &SharedClock) -> SnapshotReader {
+    struct Source(SharedClock);
+
+    impl Provider for Source {
+        fn provide(&mut self) -> Providing<'_> {
+            let provided = provided(self.0.now());
+            Box::pin(async { Ok(provided) })
+        }
+    }
+
+    let source = Box::new(Source(Arc::clone(clock)));
+    let draws = Box::new(SystemDraws);
+    let name = IdentityName::default();
+    let (refresher, reader) = refresher(name, source, Arc::clone(clock), draws);
+    let mut published = reader.published();
+    runtime.block_on(until(refresher.run(), async {
+        published.changed().await.unwrap();
+    }));
+    reader
+}
+
+async fn until(endless: impl Future<Output = ()>, event: impl Future<Output = ()>) {
+    tokio::select! {
+        () = endless => {}
+        () = event => {}
+    }
+}
+
+fn provided(now: Timestamp) -> Provided {
+    Provided {
+        credentials: credentials(now),
+        renewal: Renewal::WatchStable,
+        issued: Some(now),
+        source: "benchmark".into(),
+    }
+}
+
+fn credentials(now: Timestamp) -> Credentials {
+    Credentials {
+        access_key_id: AccessKeyId::from("ASIABENCH00000000000".to_owned()),
+        secret_access_key: Secret::from("0123456789012345678901234567890123456789".to_owned()),
+        session_token: Some(Secret::from("0123456789".repeat(80))),
+        expiry: Some(now.plus(Duration::from_hours(6))),
+        account_id: Some("000000000000".to_owned()),
+        role_arn: None,
+    }
+}

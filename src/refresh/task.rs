@@ -140,8 +140,9 @@ impl Keeper {
         let (Some(held), None) = (&self.snapshot.held, &self.snapshot.trouble) else {
             return BootInstant::NEVER;
         };
-        let wait = schedule::after_success(&held.life(), self.clock.now(), held.draw);
-        if wait <= schedule::FLOOR {
+        let now = self.clock.now();
+        let wait = schedule::after_success(&held.life(), now, held.draw);
+        if held.ends() <= now || wait <= schedule::FLOOR {
             self.concluded.after(schedule::FLOOR)
         } else {
             self.clock.boot().after(wait)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -65,8 +66,12 @@ impl std::error::Error for BindError {}
 
 impl Listener {
     pub async fn tcp(address: SocketAddr) -> Result<Self, BindError> {
-        let bound = TcpListener::bind(address).await;
-        bound.map(Self::Tcp).map_err(|cause| BindError {
+        let bind = async {
+            let listener = TcpListener::bind(address).await?;
+            restrain(&listener, address)?;
+            Ok(Self::Tcp(listener))
+        };
+        bind.await.map_err(|cause| BindError {
             what: address.to_string(),
             cause,
         })
@@ -103,6 +108,18 @@ impl Listener {
             }
         }
     }
+}
+
+/// Replies must not be routed any further than this host, and must not wait to be coalesced.
+/// Connections inherit both from their listener, and so have them from their first packet on.
+fn restrain(listener: &TcpListener, address: SocketAddr) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(listener, true)?;
+    if address.is_ipv4() {
+        sockopt::set_ip_ttl(listener, 1)?;
+    } else {
+        sockopt::set_ipv6_unicast_hops(listener, Some(1))?;
+    }
+    Ok(())
 }
 
 /// A config that names some other file by mistake must not cost that file.
@@ -213,23 +230,12 @@ async fn dispatch(
         }
         Accepted::Tcp(stream, peer) => {
             // With route_localnet a neighbour reaches 127.0.0.1, from an address of its own.
-            if !peer.to_canonical().is_loopback() || restrain(&stream).is_err() {
+            if !peer.to_canonical().is_loopback() {
                 return;
             }
             connection::serve(stream, Caller::Tcp, endpoint, clock, stop).await;
         }
     }
-}
-
-/// Replies must not be routed any further than this host, and must not wait to be coalesced.
-fn restrain(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    if stream.local_addr()?.is_ipv4() {
-        rustix::net::sockopt::set_ip_ttl(stream, 1)?;
-    } else {
-        rustix::net::sockopt::set_ipv6_unicast_hops(stream, Some(1))?;
-    }
-    Ok(())
 }
 
 /// Whether the fault is that of the connection that was to be taken, and not ours (accept(2)).
@@ -246,4 +252,31 @@ fn is_the_clients(error: &io::Error) -> bool {
         Errno::HOSTDOWN,
     ];
     Errno::from_io_error(error).is_some_and(|errno| faults.contains(&errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn accepted(address: &str) -> io::Result<TcpStream> {
+        let listener = Listener::tcp(address.parse().unwrap()).await;
+        let listener = listener.map_err(|error| error.cause)?;
+        let _client = std::net::TcpStream::connect(listener.tcp_address().unwrap())?;
+        match listener.accept().await? {
+            Accepted::Tcp(stream, _) => Ok(stream),
+            Accepted::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_connection_sends_stays_on_this_host_and_leaves_at_once() {
+        let stream = accepted("127.0.0.1:0").await.unwrap();
+        assert_eq!(sockopt::ip_ttl(&stream).unwrap(), 1);
+        assert!(stream.nodelay().unwrap());
+        // Some hosts have no IPv6.
+        if let Ok(stream) = accepted("[::1]:0").await {
+            assert_eq!(sockopt::ipv6_unicast_hops(&stream).unwrap(), 1);
+            assert!(stream.nodelay().unwrap());
+        }
+    }
 }

@@ -34,8 +34,6 @@ const HOUR: Duration = Duration::from_hours(1);
 struct Bench {
     clock: Arc<TestClock>,
     aws: FakeAws,
-    /// The call that gives credentials.
-    call: Call,
     reader: SnapshotReader,
     journal: Journal,
     _running: JoinSet<()>,
@@ -57,16 +55,10 @@ impl Bench {
             }),
         };
         let provider = chain(&[link], &clock, Environment::default());
-        Self::with(provider, clock, aws, call, seed)
+        Self::with(provider, clock, aws, seed)
     }
 
-    fn with(
-        provider: Box<dyn Provider>,
-        clock: Arc<TestClock>,
-        aws: FakeAws,
-        call: Call,
-        seed: u64,
-    ) -> Self {
+    fn with(provider: Box<dyn Provider>, clock: Arc<TestClock>, aws: FakeAws, seed: u64) -> Self {
         let journal = Journal::begin();
         let (refresher, reader) = refresher(
             IdentityName::default(),
@@ -79,7 +71,6 @@ impl Bench {
         Self {
             clock,
             aws,
-            call,
             reader,
             journal,
             _running: running,

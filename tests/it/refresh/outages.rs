@@ -237,3 +237,22 @@ fn requests_for_a_failing_identity_cause_no_calls_and_are_answered_at_once() {
         assert_eq!(bench.aws.calls(), 1);
     });
 }
+
+#[test]
+fn an_instance_set_past_its_end_is_served_in_an_outage_and_not_when_there_is_no_role() {
+    run(async || {
+        let bench = Bench::imds().await;
+        bench.aws.always(Call::Role, |_| Reply::status(503));
+        bench.pass(7 * HOUR, MINUTE, |_| ()).await;
+        assert_eq!(bench.state(), State::Stale);
+        bench.aws.be_honest();
+        bench.aws.attach(None);
+        bench.pass(2 * MINUTE, MINUTE, |_| ()).await;
+        assert_eq!(bench.state(), State::Expired);
+        assert_eq!(bench.body(), None);
+        bench.aws.attach(Some("app"));
+        let new = bench.aws.rotate(6 * HOUR);
+        bench.pass(2 * MINUTE, MINUTE, |_| ()).await;
+        assert_eq!(bench.key(), Some(new.key()));
+    });
+}

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use credd::clock::{BootInstant, Clock, Timestamp};
+use credd::clock::{Clock, Timestamp};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -42,7 +42,6 @@ pub(crate) struct Seen {
     pub(crate) call: Call,
     pub(crate) method: String,
     pub(crate) path: String,
-    pub(crate) at: BootInstant,
     headers: Vec<(String, String)>,
 }
 
@@ -574,7 +573,7 @@ async fn converse(
     world: &Mutex<World>,
     mut resumed: watch::Receiver<u64>,
 ) {
-    let Some(seen) = request(&mut stream, world).await else {
+    let Some(seen) = request(&mut stream).await else {
         return;
     };
     let reply = world.lock().unwrap().reply(seen);
@@ -604,7 +603,7 @@ async fn converse(
     let _ = stream.shutdown().await;
 }
 
-async fn request(stream: &mut (impl AsyncRead + Unpin), world: &Mutex<World>) -> Option<Seen> {
+async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -617,12 +616,10 @@ async fn request(stream: &mut (impl AsyncRead + Unpin), world: &Mutex<World>) ->
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    let at = world.lock().unwrap().clock.boot();
     Some(Seen {
         call: Call::of(&method, &path),
         method,
         path,
-        at,
         headers,
     })
 }
