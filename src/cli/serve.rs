@@ -40,6 +40,9 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
         })?;
     block_on(async {
         let clock = Arc::new(SystemClock::new());
+        // Before the sockets have names: a signal must not leave those behind.
+        let termination = signals::termination()
+            .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
         let daemon = Daemon::start(Parts {
             config,
             environment: Arc::new(environment),
@@ -49,8 +52,6 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
         })
         .await
         .map_err(Failed::new)?;
-        let termination = signals::termination()
-            .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
         tokio::select! {
             () = daemon.run(termination) => {}
             // Ends only where the kernel cannot tell of jumps, and has said so then.

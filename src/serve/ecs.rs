@@ -18,12 +18,16 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use super::guard::{self, Methods};
 use super::{Body, Endpoint, Refusal, Site, lease, whole};
 use crate::api::{self, EndpointReport};
-use crate::authz::{Caller, Decision, Grant, Presented};
+use crate::authz::{Caller, Decision, Grant, Presented, Tokens};
 use crate::clock::timeout;
 use crate::refresh::{Answer, SnapshotReader};
 
 /// How long a request may wait for credentials that are on their way: PHP and C++ give up at 1 s.
 pub const WAIT: Duration = Duration::from_millis(800);
+
+/// How long after its start the daemon waits for leases from before: `credd exec` asks five times
+/// a second.
+const LEASES_RETURN: Duration = Duration::from_secs(2);
 
 /// What clients get credentials from.
 #[derive(Debug)]
@@ -59,6 +63,7 @@ impl Public {
                 let message = "only GET and HEAD are answered here";
                 return Err(Refusal::forbidden("MethodNotAllowed", message));
             }
+            self.site.await_lease(caller, request.headers()).await;
             let grant = self.site.authorize(caller, request.headers(), asked)?;
             return self.credentials(&grant).await;
         }
@@ -182,6 +187,25 @@ impl Site {
             .map_err(Refusal::from)
     }
 
+    /// Gives a program that `credd exec` runs its token back: after a restart the request that
+    /// shows it may come before the one that leases it again. A 403 would be the last word for
+    /// most SDKs.
+    async fn await_lease(&self, caller: Caller, headers: &HeaderMap) {
+        if self.began.until(self.clock.boot()) >= LEASES_RETURN || !may_be_leased(headers) {
+            return;
+        }
+        let mut leased = self.tokens.leased();
+        let known = async {
+            while self.presented(caller, headers) == Presented::Unknown {
+                if leased.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // What became of it, the decision will see.
+        let _ = timeout(&*self.clock, WAIT, known).await;
+    }
+
     pub(super) fn authorize_any(&self, caller: Caller) -> Result<(), Refusal> {
         self.policy
             .admit(caller, &Presented::Nothing)
@@ -209,6 +233,13 @@ impl Site {
             _ => Presented::Unknown,
         }
     }
+}
+
+fn may_be_leased(headers: &HeaderMap) -> bool {
+    headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(Tokens::is_well_formed)
 }
 
 #[cfg(test)]

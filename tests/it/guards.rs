@@ -1,10 +1,5 @@
 //! What is refused before anybody looks at what is asked, over real sockets and byte by byte.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "what a helper cannot do fails the test that asked for it"
-)]
-
 mod bodies;
 mod draining;
 mod framing;

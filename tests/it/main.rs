@@ -5,6 +5,7 @@
 )]
 
 mod clients;
+mod commands;
 mod config_cases;
 mod guards;
 mod imds_vectors;
