@@ -184,7 +184,7 @@ impl Checks {
         }
         if let Some(body) = answered {
             let expiration = self.genuine(body);
-            self.not_expired(&snapshot, expiration, now);
+            assert_not_expired(&snapshot, expiration, now);
         }
         if has_healed {
             let state = snapshot.state(now);
@@ -213,26 +213,6 @@ impl Checks {
         expiration
     }
 
-    fn not_expired(&self, snapshot: &Snapshot, expiration: Timestamp, now: Timestamp) {
-        let held = snapshot.held.as_ref().unwrap();
-        let ahead = now.until(expiration);
-        if now < held.ends() {
-            assert_eq!(expiration, held.ends(), "not the true expiry");
-        } else {
-            assert_eq!(held.renewal, Renewal::WatchStable, "an expired set");
-            assert!(
-                ahead >= 15 * MINUTE && ahead <= 25 * MINUTE,
-                "stretched by {ahead:?}"
-            );
-            let class = snapshot.trouble.as_ref().map(|it| it.failure.class);
-            assert!(
-                class.is_none_or(FailureClass::may_pass),
-                "stretched although {class:?}"
-            );
-        }
-        assert!(!format!("{snapshot:?}").contains(CANARY), "printed secrets");
-    }
-
     pub(super) fn attempts(&self) -> usize {
         self.log.lock().unwrap().all.len()
     }
@@ -251,4 +231,24 @@ impl Checks {
         assert!(busiest <= ATTEMPTS_PER_MINUTE, "{busiest} in a minute");
         busiest
     }
+}
+
+fn assert_not_expired(snapshot: &Snapshot, expiration: Timestamp, now: Timestamp) {
+    let held = snapshot.held.as_ref().unwrap();
+    let ahead = now.until(expiration);
+    if now < held.ends() {
+        assert_eq!(expiration, held.ends(), "not the true expiry");
+    } else {
+        assert_eq!(held.renewal, Renewal::WatchStable, "an expired set");
+        assert!(
+            ahead >= 15 * MINUTE && ahead <= 25 * MINUTE,
+            "stretched by {ahead:?}"
+        );
+        let class = snapshot.trouble.as_ref().map(|it| it.failure.class);
+        assert!(
+            class.is_none_or(FailureClass::may_pass),
+            "stretched although {class:?}"
+        );
+    }
+    assert!(!format!("{snapshot:?}").contains(CANARY), "printed secrets");
 }

@@ -7,8 +7,8 @@ use credd::credentials::{Failure, Renewal};
 use credd::random::Draws;
 use credd::refresh::{Life, after_failure, after_success, start_spread};
 
-use super::tell;
 use crate::support::chance::Chance;
+use crate::support::news::tell;
 
 const DAEMONS: u64 = 1_000;
 const HOUR: Duration = Duration::from_hours(1);

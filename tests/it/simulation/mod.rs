@@ -27,6 +27,7 @@ use self::weather::{Event, Weather};
 use self::world::{Mint, Source, World};
 use crate::support::chance::Chance;
 use crate::support::journal::Journal;
+use crate::support::news::tell;
 
 /// Enough for CI, at some dozen seeds a second.
 const SEEDS: u64 = 200;
@@ -215,7 +216,7 @@ impl Simulation {
         for _ in 0..8 {
             tokio::task::yield_now().await;
         }
-        let has_healed = self.weather.has_healed_by(self.clock.passed());
+        let has_healed = weather::has_healed_by(self.clock.passed());
         for checks in &mut self.checks {
             checks.look(has_healed);
         }
@@ -253,12 +254,4 @@ async fn note_publications(reader: SnapshotReader, clock: Arc<SimulatedClock>, d
             &format!("{} {state:?} {key:?} {due:?}", reader.identity()),
         );
     }
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "a failing seed must be told, and the figures are what this is run for"
-)]
-fn tell(news: &str) {
-    eprintln!("{news}");
 }

@@ -96,10 +96,11 @@ impl Weather {
         events.sort_by_key(|(instant, _)| *instant);
         events
     }
+}
 
-    pub(super) fn has_healed_by(&self, passed: Duration) -> bool {
-        passed >= HEALED + RECOVERY
-    }
+/// Whether everything must be well again by now.
+pub(super) fn has_healed_by(passed: Duration) -> bool {
+    passed >= HEALED + RECOVERY
 }
 
 impl Window {
