@@ -26,13 +26,23 @@ pub struct EndpointReport {
 }
 
 /// Asks for a token that lives as long as the connection.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct LeaseRequest {
     /// The only or default identity if absent.
     pub identity: Option<String>,
     /// A token from an earlier lease, to be valid again after a restart of the daemon.
     pub token: Option<String>,
+}
+
+impl std::fmt::Debug for LeaseRequest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { identity, token: _ } = self;
+        formatter
+            .debug_struct("LeaseRequest")
+            .field("identity", identity)
+            .finish()
+    }
 }
 
 /// The leased token and where it opens what.

@@ -85,6 +85,9 @@ pub struct Provided {
 pub enum Renewal {
     /// Asking makes a new set, with a new life.
     Mint,
+    /// Asking reads this host's own files or variables, at no cost to anyone, and a person may
+    /// change them at any moment.
+    Reread,
     /// Asking shows the current set; a new one appears when the source sees fit.
     Watch,
     /// Like `Watch`, and AWS keeps honouring a set past its expiry while the source cannot renew

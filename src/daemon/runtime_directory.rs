@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 
 use crate::authz::{Tokens, new_token};
 use crate::environment::Environment;
@@ -196,6 +196,8 @@ impl Lock {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            // A link that somebody else has put there would have its target emptied.
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(path)
             .map_err(failed("open"))?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -46,13 +46,22 @@ pub async fn send(
 }
 
 /// An exchange whose answer stays open after its first line.
-#[derive(Debug)]
 pub struct Held {
     pub status: StatusCode,
     /// Up to the first newline, or the whole body of a short answer.
     pub line: Zeroizing<Vec<u8>>,
     body: Incoming,
     connection: JoinSet<()>,
+}
+
+/// Not the line: it holds a token.
+impl std::fmt::Debug for Held {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Held")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Held {

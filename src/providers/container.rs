@@ -94,12 +94,16 @@ impl ContainerProvider {
 
     /// Read anew for each request: EKS rotates the file.
     async fn token(&self) -> Result<Option<HeaderValue>, Failure> {
-        let environment = &self.context.environment;
-        let file = self
-            .config
-            .token_file
-            .clone()
-            .or_else(|| environment.variable(TOKEN_FILE).map(PathBuf::from));
+        // Those of the environment are for the endpoint that it names, and for no other.
+        let is_named_there = self.config.uri.is_none();
+        let variable = |name| {
+            self.context
+                .environment
+                .variable(name)
+                .filter(|_| is_named_there)
+        };
+        let file = self.config.token_file.clone();
+        let file = file.or_else(|| variable(TOKEN_FILE).map(PathBuf::from));
         let (token, origin) = if let Some(path) = file {
             let origin = format!("the token file {}", path.display());
             let text = files::read_text(path, TOKEN_BYTES)
@@ -111,7 +115,7 @@ impl ContainerProvider {
                 return Err(Failure::transient(format!("{origin} is empty")));
             }
             (Secret::from(text.to_owned()), origin)
-        } else if let Some(token) = environment.variable(TOKEN) {
+        } else if let Some(token) = variable(TOKEN) {
             (Secret::from(token.to_owned()), TOKEN.to_owned())
         } else {
             return Ok(None);

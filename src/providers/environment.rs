@@ -53,7 +53,7 @@ fn read(environment: &Environment) -> Result<Provided, Unprovided> {
             account_id: environment.variable("AWS_ACCOUNT_ID").map(str::to_owned),
             role_arn: None,
         },
-        renewal: Renewal::Watch,
+        renewal: Renewal::Reread,
         issued: None,
         source: "environment".into(),
     })

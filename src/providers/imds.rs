@@ -4,6 +4,7 @@
 //! EC2 User Guide, "Use the Instance Metadata Service", and the SDK specification of the extended
 //! path, which adds the account id.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -55,6 +56,9 @@ pub(super) struct ImdsProvider {
     token: Option<Token>,
     path: Path,
     discovered: Option<String>,
+    /// Settings that once made sense: a profile file that breaks later must not take the
+    /// credentials of an instance with it.
+    service: Option<Arc<Service>>,
 }
 
 struct Token {
@@ -101,6 +105,7 @@ impl ImdsProvider {
             token: None,
             path: Path::Unknown,
             discovered: None,
+            service: None,
         }
     }
 
@@ -110,7 +115,10 @@ impl ImdsProvider {
             let why = "AWS_EC2_METADATA_DISABLED is true".to_owned();
             return Err(Unprovided::NotConfigured(why));
         }
-        let service = self.service().await?;
+        let service = match &self.service {
+            Some(service) => Arc::clone(service),
+            None => Arc::clone(self.service.insert(Arc::new(self.settings().await?))),
+        };
         // The profile may be swapped between its listing and its reading, so a name that was
         // discovered gets a second chance, once.
         for _ in 0..2 {
@@ -154,10 +162,10 @@ impl ImdsProvider {
     }
 
     async fn discover(&mut self, endpoint: &Uri) -> Result<String, Unprovided> {
-        let mut response = self.ask(endpoint, "").await?;
+        let mut response = self.ask(endpoint, "/").await?;
         if response.status == StatusCode::NOT_FOUND && self.path == Path::Unknown {
             self.path = Path::Legacy;
-            response = self.ask(endpoint, "").await?;
+            response = self.ask(endpoint, "/").await?;
             if response.status == StatusCode::NOT_FOUND {
                 // No role now says nothing about the path that will list one later.
                 self.path = Path::Unknown;
@@ -258,7 +266,7 @@ impl ImdsProvider {
     }
 
     /// Settings, strongest first: credd.toml, the environment, the profile.
-    async fn service(&self) -> Result<Service, Failure> {
+    async fn settings(&self) -> Result<Service, Failure> {
         let environment = &self.context.environment;
         let locations = Locations::of(environment);
         let profiles = profile_file::load(&locations)
@@ -333,15 +341,16 @@ fn read(response: &Response, name: &str) -> Result<Provided, Unprovided> {
             source: "instance metadata".into(),
         }),
         Ok(Answer::Refusal { code, message }) => {
-            let hint = if code == "AssumeRoleUnauthorizedAccess" {
-                " Does this role have a trust relationship with EC2?"
-            } else {
-                ""
-            };
             let problem = format!(
-                "error retrieving credentials of role `{name}` from IMDS: {code} {message}{hint}"
+                "error retrieving credentials of role `{name}` from IMDS: {code} {message}"
             );
-            Err(Failure::denied(problem).into())
+            Err(if code == "AssumeRoleUnauthorizedAccess" {
+                let hint = "Does this role have a trust relationship with EC2?";
+                Failure::denied(format!("{problem}; {hint}")).into()
+            } else {
+                // EC2's own trouble, in which static stability applies.
+                Failure::transient(problem).into()
+            })
         }
         Err(problem) => Err(Failure::transient(format!("instance metadata sent {problem}")).into()),
     }

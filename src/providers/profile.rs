@@ -82,7 +82,7 @@ impl ProfileProvider {
         match keys(section) {
             Keys::Whole(credentials) => Ok(Provided {
                 credentials,
-                renewal: Renewal::Watch,
+                renewal: Renewal::Reread,
                 issued: None,
                 source: format!("profile {name}").into(),
             }),

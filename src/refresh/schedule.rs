@@ -55,6 +55,7 @@ pub fn after_success(life: &Life, now: Timestamp, draw: Draw) -> Duration {
             let share = 0.20 + 0.25 * draw.share();
             now.until(life.obtained.plus(lifetime.mul_f64(share)))
         }
+        (Renewal::Reread, Some(expiry)) => watching(now.until(expiry), draw),
         (Renewal::Watch | Renewal::WatchStable, Some(expiry)) => {
             let remaining = now.until(expiry);
             let watch_from = remaining.saturating_sub(watched_lifetime(life, expiry) / 4);
@@ -79,15 +80,27 @@ pub fn after_failure(
 ) -> Option<Duration> {
     let pace = match failure.class {
         FailureClass::Transient => Pace::Quick,
-        FailureClass::Throttled => Pace::Gentle,
-        FailureClass::Denied | FailureClass::Misconfigured => Pace::Slow,
+        // What is wrong on this host may be mended, or be there, a moment later: a role that an
+        // instance is just getting, a file that is being written.
+        FailureClass::Throttled | FailureClass::Misconfigured => Pace::Gentle,
+        FailureClass::Denied => Pace::Slow,
         FailureClass::NeedsPerson => return None,
     };
     let delay = retry::delay(pace, failures, draw, failure.retry_after);
+    let Some(life) = life else { return Some(delay) };
     if failure.retry_after.is_some() {
-        return Some(delay);
+        // A hint must not cost a set that is still good.
+        let remaining = life
+            .expiry
+            .map_or(Duration::ZERO, |expiry| now.until(expiry));
+        let bearable = if remaining.is_zero() {
+            delay
+        } else {
+            MINUTE.max(remaining / 4)
+        };
+        return Some(delay.min(bearable));
     }
-    Some(match life.and_then(|life| last_quarter(life, now)) {
+    Some(match watched(life, now) {
         Some(remaining) => delay.min(watching(remaining, draw)),
         None => delay,
     })
@@ -109,11 +122,16 @@ fn watching(remaining: Duration, draw: Draw) -> Duration {
     }
 }
 
-/// What remains of a watched set that is in its last quarter.
-fn last_quarter(life: &Life, now: Timestamp) -> Option<Duration> {
-    let expiry = life.expiry.filter(|_| life.renewal != Renewal::Mint)?;
+/// What remains of a set that is looked at once a minute now.
+fn watched(life: &Life, now: Timestamp) -> Option<Duration> {
+    let expiry = life.expiry?;
     let remaining = now.until(expiry);
-    (remaining <= watched_lifetime(life, expiry) / 4).then_some(remaining)
+    let is_watched = match life.renewal {
+        Renewal::Mint => false,
+        Renewal::Reread => true,
+        Renewal::Watch | Renewal::WatchStable => remaining <= watched_lifetime(life, expiry) / 4,
+    };
+    is_watched.then_some(remaining)
 }
 
 fn watched_lifetime(life: &Life, expiry: Timestamp) -> Duration {
@@ -199,7 +217,9 @@ mod tests {
         assert!(wait(&denied, Some(&old)) < MINUTE);
         assert!(wait(&denied, None) > MINUTE);
         let hint = Failure::throttled("slow down", Some(Duration::from_mins(5)));
-        assert_eq!(wait(&hint, Some(&old)), Duration::from_mins(5));
+        assert!(wait(&hint, Some(&old)) >= Duration::from_mins(5));
+        let good = life(Renewal::WatchStable, 6 * HOUR, Duration::from_mins(10));
+        assert_eq!(wait(&hint, Some(&good)), Duration::from_secs(150));
     }
 
     #[test]
@@ -217,6 +237,7 @@ mod tests {
     fn renewals() -> impl Strategy<Value = Renewal> {
         prop_oneof![
             Just(Renewal::Mint),
+            Just(Renewal::Reread),
             Just(Renewal::Watch),
             Just(Renewal::WatchStable)
         ]

@@ -79,12 +79,24 @@ impl State {
 }
 
 /// What a request gets.
-#[derive(Debug)]
 pub enum Answer<'a> {
     Credentials(Bytes),
     /// Something better may be had within the time that a request may wait.
     Wait,
     Unavailable(&'a Failure),
+}
+
+/// Not the body.
+impl std::fmt::Debug for Answer<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Credentials(_) => formatter.write_str("Credentials"),
+            Self::Wait => formatter.write_str("Wait"),
+            Self::Unavailable(failure) => {
+                formatter.debug_tuple("Unavailable").field(failure).finish()
+            }
+        }
+    }
 }
 
 impl Snapshot {
