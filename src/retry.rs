@@ -40,7 +40,9 @@ pub fn delay(pace: Pace, failures: u32, draw: Draw, hint: Option<Duration>) -> D
         Pace::Quick | Pace::Gentle => ceiling(pace, failures).mul_f64(draw.share()),
         Pace::Slow => CAP.mul_f64(0.5 + 0.5 * draw.share()),
     };
-    drawn.max(FLOOR).max(hint.unwrap_or_default().min(HINT_CAP))
+    // Spread over a tenth more, since a server in trouble gives everyone the same hint.
+    let hinted = hint.unwrap_or_default().min(HINT_CAP).mul_f64(1.0 + 0.1 * draw.share());
+    drawn.max(FLOOR).max(hinted)
 }
 
 /// The longest delay that `delay` can draw after `failures` failures, hints apart.
