@@ -167,7 +167,7 @@ impl Checks {
         self.reader.demand();
     }
 
-    pub(super) fn look(&mut self, has_healed: bool) {
+    pub(super) fn look(&mut self, has_recovered: bool) {
         let snapshot = Arc::clone(&self.reader.load());
         let now = self.clock.now();
         let answered = match snapshot.answer(now) {
@@ -186,7 +186,7 @@ impl Checks {
             let expiration = self.genuine(body);
             assert_not_expired(&snapshot, expiration, now);
         }
-        if has_healed {
+        if has_recovered {
             let state = snapshot.state(now);
             assert!(
                 matches!(state, State::Fresh | State::Late) && snapshot.trouble.is_none(),
