@@ -63,8 +63,8 @@ impl Public {
                 let message = "only GET and HEAD are answered here";
                 return Err(Refusal::forbidden("MethodNotAllowed", message));
             }
-            self.site.await_lease(caller, request.headers()).await;
-            let grant = self.site.authorize(caller, request.headers(), asked)?;
+            let headers = request.headers();
+            let grant = self.site.authorize(caller, headers, asked).await?;
             return self.credentials(&grant).await;
         }
         match path {
@@ -160,13 +160,16 @@ async fn wait(reader: &SnapshotReader, site: &Site) -> Result<Bytes, Refusal> {
 
 impl Site {
     /// Decides whether `caller` gets the identity `asked`.
-    pub(super) fn authorize(
+    async fn authorize(
         &self,
         caller: Caller,
         headers: &HeaderMap,
         asked: Option<&str>,
     ) -> Result<Grant, Refusal> {
-        let token = self.presented(caller, headers);
+        let mut token = self.presented(caller, headers);
+        if token == Presented::Unknown {
+            token = self.presented_again(caller, headers).await;
+        }
         match self
             .policy
             .decide(caller, &token, asked, self.identities.keys())
@@ -190,20 +193,21 @@ impl Site {
     /// Gives a program that `credd exec` runs its token back: after a restart the request that
     /// shows it may come before the one that leases it again. A 403 would be the last word for
     /// most SDKs.
-    async fn await_lease(&self, caller: Caller, headers: &HeaderMap) {
+    async fn presented_again(&self, caller: Caller, headers: &HeaderMap) -> Presented {
         if self.began.until(self.clock.boot()) >= LEASES_RETURN || !may_be_leased(headers) {
-            return;
+            return Presented::Unknown;
         }
         let mut leased = self.tokens.leased();
         let known = async {
-            while self.presented(caller, headers) == Presented::Unknown {
-                if leased.changed().await.is_err() {
-                    return;
+            loop {
+                let token = self.presented(caller, headers);
+                if token != Presented::Unknown || leased.changed().await.is_err() {
+                    return token;
                 }
             }
         };
-        // What became of it, the decision will see.
-        let _ = timeout(&*self.clock, WAIT, known).await;
+        let known = timeout(&*self.clock, WAIT, known).await;
+        known.unwrap_or(Presented::Unknown)
     }
 
     pub(super) fn authorize_any(&self, caller: Caller) -> Result<(), Refusal> {
