@@ -8,7 +8,11 @@ use crate::random::Draw;
 use crate::retry::{self, Pace};
 
 /// No schedule comes back sooner than this after a success, whatever an upstream says of expiry.
-pub(super) const FLOOR: Duration = Duration::from_secs(1);
+const FLOOR: Duration = Duration::from_secs(1);
+
+/// The same where each call counts against a quota that hosts share. AWS makes no session for less
+/// than 15 minutes, so only a host whose clock is wrong by just about a lifetime comes down to it.
+const MINT_FLOOR: Duration = Duration::from_secs(30);
 
 /// Watched sources are read at least this often in the last quarter of life and after it.
 const MINUTE: Duration = Duration::from_mins(1);
@@ -66,7 +70,15 @@ pub fn after_success(life: &Life, now: Timestamp, draw: Draw) -> Duration {
             }
         }
     };
-    wait.max(FLOOR)
+    wait.max(floor(life.renewal))
+}
+
+/// The least wait after a success.
+pub(super) fn floor(renewal: Renewal) -> Duration {
+    match renewal {
+        Renewal::Mint => MINT_FLOOR,
+        Renewal::Watch | Renewal::WatchStable => FLOOR,
+    }
 }
 
 /// How long from `now` until the next attempt after the `failures`th failure in a row, with a new
@@ -285,7 +297,7 @@ mod tests {
             // A step back of the wall clock is met by the deadline on the boot clock.
             let now = instant(at.max(obtained));
             let wait = after_success(&life, now, Draw::new(share));
-            prop_assert!(wait >= FLOOR && wait <= LONGEST_LIFETIME);
+            prop_assert!(wait >= floor(renewal) && wait <= LONGEST_LIFETIME);
         }
     }
 }

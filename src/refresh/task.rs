@@ -144,8 +144,9 @@ impl Keeper {
         };
         let now = self.clock.now();
         let wait = schedule::after_success(&held.life(), now, held.draw);
-        if held.ends() <= now || wait <= schedule::FLOOR {
-            self.concluded.after(schedule::FLOOR)
+        let floor = schedule::floor(held.renewal);
+        if held.ends() <= now || wait <= floor {
+            self.concluded.after(floor)
         } else {
             self.clock.boot().after(wait)
         }

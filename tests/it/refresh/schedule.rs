@@ -16,7 +16,7 @@ fn a_new_set_in_the_last_quarter_is_picked_up_within_a_minute() {
     for call in [Call::Container, Call::Role] {
         run(async move || {
             let mut chance = Chance::new(7);
-            for seed in 0..30 {
+            for seed in 0..10 {
                 let bench = Bench::warm(call, seed).await;
                 let appears = Duration::from_secs(chance.between(270 * 60, 359 * 60));
                 bench.pass(appears, HOUR, |_| ()).await;
@@ -160,6 +160,21 @@ fn a_minted_set_is_replaced_after_20_to_45_percent_of_its_life() {
 }
 
 #[test]
+fn a_clock_that_is_wrong_by_a_lifetime_does_not_make_a_refresher_drain_a_quota() {
+    run(async || {
+        let mint = Mint {
+            lifetime: 3 * SECOND,
+            ..Mint::default()
+        };
+        let bench = minting_bench(1, mint).await;
+        bench.clock.advance(MINUTE);
+        bench.attempts(1).await;
+        bench.pass(10 * MINUTE, SECOND, |_| ()).await;
+        assert!(bench.snapshot().attempts <= 21);
+    });
+}
+
+#[test]
 fn a_fleet_spreads_its_first_calls_unless_somebody_waits() {
     run(async || {
         let mut begins = Vec::new();
@@ -250,14 +265,27 @@ fn a_provider_that_panics_or_never_ends_fails_and_is_asked_again() {
     });
 }
 
-/// A source that makes a new set of an hour at each call, or does as told once.
-#[derive(Default)]
+/// A source that makes a new set at each call, or does as told once.
 struct Mint {
     clock: Option<Arc<TestClock>>,
+    lifetime: Duration,
     made: u32,
     fails: Option<Failure>,
     panics: bool,
     hangs: bool,
+}
+
+impl Default for Mint {
+    fn default() -> Self {
+        Self {
+            clock: None,
+            lifetime: HOUR,
+            made: 0,
+            fails: None,
+            panics: false,
+            hangs: false,
+        }
+    }
 }
 
 impl Mint {
@@ -287,7 +315,7 @@ impl Provider for Mint {
                     access_key_id: AccessKeyId::from(format!("ASIAMINTED{:04}", self.made)),
                     secret_access_key: Secret::from(CANARY.to_owned()),
                     session_token: Some(Secret::from(CANARY.to_owned())),
-                    expiry: Some(now.plus(HOUR)),
+                    expiry: Some(now.plus(self.lifetime)),
                     account_id: None,
                     role_arn: None,
                 },

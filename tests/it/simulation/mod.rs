@@ -102,6 +102,8 @@ struct Simulation {
     diary: Diary,
     refreshers: JoinSet<()>,
     chance: Chance,
+    /// When the last fault ended: suspends may put that off.
+    healed: Option<Duration>,
 }
 
 /// What happened, in order.
@@ -130,6 +132,7 @@ impl Simulation {
             diary: Diary::default(),
             refreshers: JoinSet::new(),
             chance,
+            healed: None,
         };
         for source in Source::ALL {
             simulation.begin(source);
@@ -178,7 +181,11 @@ impl Simulation {
     async fn run(mut self) -> Story {
         let mut events = self.weather.events(&mut self.chance).into_iter().peekable();
         let mut looks = 0;
-        while self.clock.passed() < weather::HORIZON {
+        // An hour of good weather at the end, however late it comes.
+        while self
+            .healed
+            .is_none_or(|healed| self.clock.passed() < healed + weather::CALM)
+        {
             // The moments when something ends are looked at, and some between.
             let look = self.clock.passed() + Duration::from_millis(self.chance.between(1, 90_000));
             let event = events.next_if(|(instant, _)| *instant <= look);
@@ -194,7 +201,7 @@ impl Simulation {
         self.conclude(looks)
     }
 
-    async fn happen(&self, event: Event) {
+    async fn happen(&mut self, event: Event) {
         match event {
             Event::Step(millis) => self.clock.step(millis),
             Event::Suspend(duration) => self.clock.suspend(duration).await,
@@ -207,6 +214,7 @@ impl Simulation {
             Event::Heal => {
                 self.clock.correct();
                 self.world.heal();
+                self.healed = Some(self.clock.passed());
             }
         }
     }
@@ -216,9 +224,11 @@ impl Simulation {
         for _ in 0..8 {
             tokio::task::yield_now().await;
         }
-        let has_healed = weather::has_healed_by(self.clock.passed());
+        let passed = self.clock.passed();
+        let recovered = |healed| passed >= healed + weather::RECOVERY;
+        let has_recovered = self.healed.is_some_and(recovered);
         for checks in &mut self.checks {
-            checks.look(has_healed);
+            checks.look(has_recovered);
         }
     }
 

@@ -8,12 +8,15 @@ use crate::support::chance::Chance;
 /// How long a simulation lasts.
 pub(super) const HORIZON: Duration = Duration::from_hours(12);
 
+/// What follows the last fault.
+pub(super) const CALM: Duration = Duration::from_hours(1);
+
 /// From here on nothing goes wrong any more.
 const HEALED: Duration = Duration::from_hours(11);
 
 /// The longest delay there is (`retry::CAP`), an attempt that was under way and ends in its
 /// deadline, and one round trip.
-const RECOVERY: Duration = Duration::from_secs(120 + 30 + 5);
+pub(super) const RECOVERY: Duration = Duration::from_secs(120 + 30 + 5);
 
 /// Hints beyond this would put the recovery off.
 pub(super) const LONGEST_HINT: u64 = 100;
@@ -82,9 +85,7 @@ impl Weather {
         for _ in 0..chance.between(0, 3) {
             let most = [60, 3_600, 4 * 3_600][index(chance, 3)];
             let duration = Duration::from_secs(chance.between(1, most));
-            // One that lasts until after the healing would leave nothing to look at.
-            let latest = HEALED.checked_sub(duration).unwrap();
-            events.push((before(chance, latest), Event::Suspend(duration)));
+            events.push((before(chance, HEALED), Event::Suspend(duration)));
         }
         for _ in 0..chance.between(0, 10) {
             events.push((before(chance, HORIZON), Event::Demand));
@@ -96,11 +97,6 @@ impl Weather {
         events.sort_by_key(|(instant, _)| *instant);
         events
     }
-}
-
-/// Whether everything must be well again by now.
-pub(super) fn has_healed_by(passed: Duration) -> bool {
-    passed >= HEALED + RECOVERY
 }
 
 impl Window {

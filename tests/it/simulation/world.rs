@@ -143,10 +143,10 @@ impl World {
     fn shown(&self, source: Source, back: usize) -> Set {
         let passed = self.clock.passed();
         let sets = self.sets.lock().unwrap();
-        let shown = sets.shown.iter().rev();
-        let mut shown = shown.filter(|(it, from, _)| *it == source && *from <= passed);
-        let (_, _, serial) = shown.nth(back).or(sets.shown.first()).unwrap();
-        sets.issued[*serial]
+        let shown = sets.shown.iter();
+        let shown = shown.filter(|(it, from, _)| *it == source && *from <= passed);
+        let shown: Vec<usize> = shown.map(|(_, _, serial)| *serial).collect();
+        sets.issued[shown[(shown.len() - 1).saturating_sub(back)]]
     }
 
     fn mint(&self) -> Set {
