@@ -37,7 +37,7 @@ pub enum Expiry {
 }
 
 /// A set that was good when it was obtained.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Held {
     credentials: Arc<Credentials>,
     pub source: Cow<'static, str>,
@@ -167,6 +167,22 @@ impl Held {
             );
         }
         Ok(self)
+    }
+}
+
+/// Not the body, which is nothing but secrets.
+impl std::fmt::Debug for Held {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Held")
+            .field("credentials", &self.credentials)
+            .field("source", &self.source)
+            .field("renewal", &self.renewal)
+            .field("obtained", &self.obtained)
+            .field("expiry", &self.expiry)
+            .field("advertised", &self.advertised)
+            .field("body", &self.body.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -107,16 +107,18 @@ impl Refresher {
     async fn attempt(&mut self, jumps: &mut Jumps) -> BootInstant {
         let Self { provider, keeper } = self;
         let clock = Arc::clone(&keeper.clock);
-        let attempt = timeout(&*clock, ATTEMPT, catching_panics(provider.provide()));
+        // Called where panics are caught, too.
+        let provide = Box::pin(async { provider.provide().await });
+        let attempt = timeout(&*clock, ATTEMPT, catching_panics(provide));
         tokio::pin!(attempt);
         let outcome = loop {
+            keeper.keep_up();
             tokio::select! {
                 biased;
                 outcome = &mut attempt => break outcome,
                 () = jumps.next() => {}
                 () = clock.sleep_until(keeper.next_change()) => {}
             }
-            keeper.keep_up();
         };
         let slow = |_| Err(Failure::transient("the attempt took longer than 30 s"));
         keeper.conclude(outcome.unwrap_or_else(slow))

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::support::clock::TestClock;
 use crate::support::fake_aws::{Call, FakeAws, Reply};
+use crate::support::news::tell;
 use crate::support::patience::run;
 
 #[test]
@@ -187,12 +188,4 @@ fn cases(file: &str) -> Option<Value> {
 
 fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "a skipped or counted suite is news to whoever runs it"
-)]
-fn tell(news: &str) {
-    eprintln!("{news}");
 }

@@ -12,5 +12,6 @@ mod imds_vectors;
 mod profile_file_vectors;
 mod refresh;
 mod serving;
+mod simulation;
 mod sources;
 mod support;

@@ -147,6 +147,19 @@ fn a_clock_set_back_within_a_stretch_does_not_lengthen_it() {
 }
 
 #[test]
+fn a_clock_set_forward_beyond_the_end_leaves_no_gap_while_the_refresh_stalls() {
+    run(async || {
+        let bench = Bench::imds().await;
+        bench.clock.advance(SECOND);
+        bench.aws.always(Call::Role, Reply::pausing_at_once);
+        bench.clock.step_forward(7 * HOUR);
+        until(|| bench.aws.pauses() == 1).await;
+        assert_eq!(bench.state(), State::Stale);
+        assert!(bench.body().is_some());
+    });
+}
+
+#[test]
 fn a_clock_set_forward_while_an_answer_stalls_leaves_no_gap() {
     run(async || {
         let bench = Bench::imds().await;

@@ -24,6 +24,7 @@ use crate::support::chance::Chance;
 use crate::support::clock::TestClock;
 use crate::support::fake_aws::{Call, FakeAws};
 use crate::support::journal::Journal;
+use crate::support::news::tell;
 use crate::support::patience::{settle, until};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -198,12 +199,4 @@ fn chain(links: &[Link], clock: &Arc<TestClock>, environment: Environment) -> Bo
         clock,
     };
     Box::new(chain::build(links, &context))
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "the figures are what these tests are run for"
-)]
-fn tell(news: &str) {
-    eprintln!("{news}");
 }

@@ -116,7 +116,7 @@ fn hosts_stretch_the_same_set_by_different_times() {
             bench.attempts(1).await;
             assert_eq!(bench.state(), State::Stale);
             let stretch = bench.advertised().unwrap();
-            assert!(stretch >= 17 * MINUTE - SECOND && stretch <= 25 * MINUTE);
+            assert!(stretch + SECOND >= 17 * MINUTE && stretch <= 25 * MINUTE);
             stretches.push(stretch);
         }
         stretches.sort();
@@ -130,7 +130,7 @@ fn an_answer_that_stalls_while_the_set_ends_leaves_no_gap() {
     run(async || {
         let bench = Bench::imds().await;
         let end = bench.aws.set().expiry;
-        bench.pass(6 * HOUR - 2 * MINUTE, MINUTE, |_| ()).await;
+        bench.pass(358 * MINUTE, MINUTE, |_| ()).await;
         // The last reading before the end hangs until after it.
         while bench.clock.now().plus(bench.wait()) < end.minus(SECOND) {
             bench.next_attempt().await;
@@ -153,7 +153,8 @@ fn an_answer_that_stalls_while_the_set_ends_leaves_no_gap() {
 
 #[test]
 fn hints_of_when_to_come_back_are_honoured_within_reason() {
-    let hints: [(fn(Reply) -> Reply, Duration); 5] = [
+    type Hint = (fn(Reply) -> Reply, Duration);
+    let hints: [Hint; 5] = [
         (|_| Reply::status(429).with("Retry-After", "7"), 7 * SECOND),
         (
             |_| Reply::status(503).with("Retry-After", "45"),

@@ -179,7 +179,8 @@ fn a_token_lives_no_longer_than_its_answer_says() {
 #[test]
 fn without_a_token_nothing_is_asked() {
     run(async || {
-        let lies: [(fn(Reply) -> Reply, FailureClass); 10] = [
+        type Lie = (fn(Reply) -> Reply, FailureClass);
+        let lies: [Lie; 10] = [
             (|_| Reply::status(400), FailureClass::Misconfigured),
             (|_| Reply::status(403), FailureClass::Misconfigured),
             (|_| Reply::status(404), FailureClass::Misconfigured),

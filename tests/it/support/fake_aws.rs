@@ -391,17 +391,16 @@ impl Reply {
     }
 
     fn head(&self) -> Vec<u8> {
-        let mut head = format!("HTTP/1.1 {} Whatever\r\n", self.status);
-        for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
+        let mut lines = vec![format!("HTTP/1.1 {} Whatever", self.status)];
+        let headers = self.headers.iter();
+        lines.extend(headers.map(|(name, value)| format!("{name}: {value}")));
         match self.framing {
-            Framing::Length => head.push_str(&format!("Content-Length: {}\r\n", self.body.len())),
-            Framing::Chunked => head.push_str("Transfer-Encoding: chunked\r\n"),
+            Framing::Length => lines.push(format!("Content-Length: {}", self.body.len())),
+            Framing::Chunked => lines.push("Transfer-Encoding: chunked".to_owned()),
             Framing::UntilClose => {}
         }
-        head.push_str("Connection: close\r\n\r\n");
-        head.into_bytes()
+        lines.push("Connection: close\r\n\r\n".to_owned());
+        lines.join("\r\n").into_bytes()
     }
 
     fn bytes(&self) -> Vec<u8> {
