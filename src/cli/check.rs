@@ -19,7 +19,7 @@ pub(super) fn run(arguments: &ConfigArguments, environment: &Environment) -> Out
     output::line(&format!(
         "ok: {origin}: identities {}",
         identities.join(", ")
-    ));
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

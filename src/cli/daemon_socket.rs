@@ -1,5 +1,6 @@
 //! Finding the daemon, and asking it.
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ impl DaemonSockets {
         Self { directories }
     }
 
-    /// The public socket of the first daemon that is there.
+    /// The public socket of the first daemon that answers.
     fn public(&self) -> Result<PathBuf, Failed> {
         self.find(runtime_directory::public_socket)
     }
@@ -52,15 +53,20 @@ impl DaemonSockets {
     }
 
     fn find(&self, socket: impl Fn(&std::path::Path) -> PathBuf) -> Result<PathBuf, Failed> {
-        let sockets: Vec<PathBuf> = self.directories.iter().map(|it| socket(it)).collect();
-        sockets.iter().find(|socket| socket.exists()).cloned().ok_or_else(|| {
-            let places: Vec<String> = sockets.iter().map(|it| it.display().to_string()).collect();
-            Failed::new(format!(
-                "no credd is running here: there is no socket at {}; start it with `credd serve`, \
-                 or say where it is with --runtime-dir",
-                places.join(" or ")
-            ))
-        })
+        let mut looked_at = Vec::new();
+        for directory in &self.directories {
+            let socket = socket(directory);
+            // Asked, not looked at: a daemon that was killed leaves its socket behind.
+            match UnixStream::connect(&socket) {
+                Ok(_) => return Ok(socket),
+                Err(error) => looked_at.push(format!("{}: {error}", socket.display())),
+            }
+        }
+        Err(Failed::new(format!(
+            "no credd answers here ({}); start it with `credd serve`, say where it is with \
+             --runtime-dir, or run this as its user",
+            looked_at.join("; ")
+        )))
     }
 
     /// Asks the public socket, patiently: through a restart of the daemon and while it warms up.

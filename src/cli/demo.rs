@@ -24,13 +24,14 @@ use crate::telemetry;
 
 pub(super) fn run(environment: &Environment) -> Outcome {
     telemetry::start("info", telemetry::Format::Text).map_err(Failed::new)?;
+    process::make_files_private();
     process::hide_memory();
     let directory = TemporaryDirectory::new(environment);
     block_on(async {
         let clock = Arc::new(SystemClock::new());
         let shared: SharedClock = Arc::clone(&clock) as _;
         // Before the sockets have names: a signal must not leave those behind.
-        let termination = signals::termination()
+        let termination = signals::termination(Some(signals::SIGHUP))
             .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let pretend = Listener::tcp(any_port).await.map_err(Failed::new)?;
@@ -60,7 +61,7 @@ pub(super) fn run(environment: &Environment) -> Outcome {
         introduce(
             &directory.0,
             daemon.site().url.as_deref().unwrap_or_default(),
-        );
+        )?;
         let (stopping, stopped) = watch::channel(false);
         let connections = Arc::new(Connections::new(Arc::clone(&shared)));
         let aws = Arc::new(PretendAws::new(shared));
@@ -68,17 +69,21 @@ pub(super) fn run(environment: &Environment) -> Outcome {
             termination.await;
             let _ = stopping.send(true);
         };
+        let pretending = async {
+            serve::serve(pretend, aws, connections, stopped).await;
+            // The daemon's end is the demo's.
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
-            ((), ()) = async {
-                tokio::join!(daemon.run(stop), serve::serve(pretend, aws, connections, stopped))
-            } => {}
+            outcome = daemon.run(stop) => outcome.map_err(Failed::new)?,
+            () = pretending => {}
             () = watch_jumps(&clock) => {}
         }
         Ok(ExitCode::SUCCESS)
     })
 }
 
-fn introduce(directory: &Path, url: &str) {
+fn introduce(directory: &Path, url: &str) -> Result<(), Failed> {
     let credd = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("credd"));
     let credd = credd.display();
     let place = format!("--runtime-dir {}", directory.display());
@@ -100,7 +105,7 @@ Try, in another terminal:
 
 Refreshes are shown as they happen. End with Ctrl-C.
 "
-    ));
+    ))
 }
 
 /// A runtime directory that goes with the demo.

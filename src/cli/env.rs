@@ -11,8 +11,10 @@ use crate::aws::formats::Answer;
 use crate::clock::SystemClock;
 use crate::credentials::Credentials;
 use crate::environment::Environment;
+use crate::os::process;
 
 pub(super) fn run(arguments: &EnvArguments, environment: &Environment) -> Outcome {
+    process::hide_memory();
     let sockets = DaemonSockets::locate(&arguments.place, environment);
     let path = credentials_path(arguments.identity.as_ref());
     let commands = block_on(async {
@@ -28,7 +30,7 @@ pub(super) fn run(arguments: &EnvArguments, environment: &Environment) -> Outcom
             endpoint_commands(&report, &path)
         }
     })?;
-    output::data(commands.as_bytes());
+    output::data(commands.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,8 +3,10 @@
 //! The program's token lives as long as the program: the daemon keeps it valid while this process
 //! holds a connection open, and this process does so while the program runs.
 
+use std::future::poll_fn;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +23,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::daemon::signals::Signal;
 use crate::environment::Environment;
 use crate::http::unix::{self, Held};
+use crate::os::process;
 
 /// Exit codes of a shell (POSIX 1003.1, 2.8.2): a program that cannot be run, one that is not
 /// there, and one that a signal ended.
@@ -203,39 +206,44 @@ fn beyond_proxies(environment: &Environment, name: &str) -> Option<String> {
 }
 
 /// The signals that this process passes on.
-struct Signals {
-    interrupt: Signal,
-    quit: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-    user_1: Signal,
-    user_2: Signal,
-}
+struct Signals(Vec<(Signal, Number)>);
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
-        Ok(Self {
-            interrupt: Signal::new(SIGINT)?,
-            quit: Signal::new(SIGQUIT)?,
-            terminate: Signal::new(SIGTERM)?,
-            hang_up: Signal::new(SIGHUP)?,
-            user_1: Signal::new(SIGUSR1)?,
-            user_2: Signal::new(SIGUSR2)?,
-        })
+        [
+            Number::INT,
+            Number::QUIT,
+            Number::TERM,
+            Number::HUP,
+            Number::USR1,
+            Number::USR2,
+        ]
+        .into_iter()
+        // One that is ignored here is ignored by the program too, as in a shell.
+        .filter(|number| !process::ignores(number.as_raw()))
+        .map(|number| Ok((Signal::new(number.as_raw())?, number)))
+        .collect::<std::io::Result<_>>()
+        .map(Self)
     }
 
-    async fn next(&mut self) -> Option<Number> {
-        // A terminal sends these to its whole foreground group, the program included: passing
-        // them on would deliver them twice.
-        let unless_by_terminal = |signal| (!is_in_foreground()).then_some(signal);
-        tokio::select! {
-            () = self.interrupt.next() => unless_by_terminal(Number::INT),
-            () = self.quit.next() => unless_by_terminal(Number::QUIT),
-            () = self.terminate.next() => Some(Number::TERM),
-            () = self.hang_up.next() => Some(Number::HUP),
-            () = self.user_1.next() => Some(Number::USR1),
-            () = self.user_2.next() => Some(Number::USR2),
+    /// The next one to pass on.
+    async fn next(&mut self) -> Number {
+        loop {
+            let arrival = poll_fn(|context| {
+                for (signal, number) in &mut self.0 {
+                    if signal.poll_next(context).is_ready() {
+                        return Poll::Ready(*number);
+                    }
+                }
+                Poll::Pending
+            });
+            let number = arrival.await;
+            // A terminal sends these to its whole foreground group, the program included: passing
+            // them on would deliver them twice.
+            let is_by_terminal = [Number::INT, Number::QUIT].contains(&number);
+            if !(is_by_terminal && is_in_foreground()) {
+                return number;
+            }
         }
     }
 }
@@ -247,9 +255,8 @@ fn is_in_foreground() -> bool {
         .is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
-fn forward(child: &Child, signal: Option<Number>) {
-    let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-    if let (Some(pid), Some(signal)) = (pid, signal) {
+fn forward(child: &Child, signal: Number) {
+    if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
         // It may have ended meanwhile.
         let _ = kill_process(pid, signal);
     }

@@ -19,9 +19,9 @@ pub(super) fn run(place: &Place, environment: &Environment) -> Outcome {
         .map(|identity| format!("{} is {}", identity.name, identity.state))
         .collect();
     if unserved.is_empty() {
-        output::line("healthy: every identity has credentials");
+        output::line("healthy: every identity has credentials")?;
         return Ok(ExitCode::SUCCESS);
     }
-    output::line(&format!("unhealthy: {}", unserved.join(", ")));
+    output::line(&format!("unhealthy: {}", unserved.join(", ")))?;
     Ok(ExitCode::FAILURE)
 }

@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::environment::Environment;
 use crate::identity::IdentityName;
-use crate::os::{memory, process};
+use crate::os::memory;
 use crate::telemetry;
 
 /// Keeps AWS credentials fresh and hands them to local programs, so that none of them holds
@@ -145,7 +145,7 @@ struct StatusArguments {
     watch: bool,
 }
 
-/// A command that failed: what to tell the person, and the exit code.
+/// A command that failed: what to tell the person, if anything, and the exit code.
 #[derive(Debug)]
 struct Failed {
     message: String,
@@ -173,13 +173,12 @@ pub fn run() -> ExitCode {
             if error.use_stderr() {
                 output::note(error.to_string().trim_end());
             } else {
-                output::data(error.to_string().as_bytes());
+                let _ = output::data(error.to_string().as_bytes());
             }
             return ExitCode::from(code);
         }
     };
     memory::limit_arenas();
-    process::make_files_private();
     let environment = Environment::of_process();
     let outcome = match arguments.command {
         Command::Serve(arguments) => serve::run(arguments, environment),
@@ -192,16 +191,22 @@ pub fn run() -> ExitCode {
         Command::Demo => demo::run(&environment),
     };
     outcome.unwrap_or_else(|failed| {
-        output::error(&failed.message);
+        if !failed.message.is_empty() {
+            output::error(&failed.message);
+        }
         ExitCode::from(failed.code)
     })
 }
 
-/// Runs `work` on this thread. Name lookups and file reads get a second one for moments.
+/// Threads for name lookups and file reads, each there for moments. One that hangs, on a dead file
+/// server, must not keep the others from their work.
+const BLOCKING_THREADS: usize = 16;
+
+/// Runs `work` on this thread.
 fn block_on<T>(work: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(2)
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|error| Failed::new(format!("cannot start the event loop: {error}")))?;
     let outcome = runtime.block_on(work);

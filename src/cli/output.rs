@@ -1,17 +1,25 @@
 //! The only writer to stdout and stderr: data to one, everything else to the other.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
-/// Writes data. Whether anybody still reads it is the reader's business: a closed pipe is no
-/// error.
-pub(super) fn data(bytes: &[u8]) {
+use super::Failed;
+
+/// Writes data. A reader that has left ends the command without a word, as it ends `cat`.
+pub(super) fn data(bytes: &[u8]) -> Result<(), Failed> {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    written.map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failed {
+            message: String::new(),
+            code: 1,
+        },
+        _ => Failed::new(format!("cannot write to standard output: {error}")),
+    })
 }
 
 /// Writes a line of data.
-pub(super) fn line(text: &str) {
-    data(format!("{text}\n").as_bytes());
+pub(super) fn line(text: &str) -> Result<(), Failed> {
+    data(format!("{text}\n").as_bytes())
 }
 
 /// Whether a person reads the data.

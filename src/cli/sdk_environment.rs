@@ -6,12 +6,16 @@ pub(super) const FULL_URI: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
 pub(super) const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 /// The file that the token is read from at each fetch.
 pub(super) const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
-/// The profile files.
-pub(super) const FILES: [&str; 2] = ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"];
+/// The files in which SDKs look for keys, botocore also for those of boto2.
+pub(super) const FILES: [&str; 3] = [
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "BOTO_CONFIG",
+];
 
 /// What comes before the container endpoint in some SDK's chain, or changes what the endpoint
 /// variables mean.
-pub(super) const OUTRANKING: [&str; 15] = [
+pub(super) const OUTRANKING: [&str; 16] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -25,6 +29,8 @@ pub(super) const OUTRANKING: [&str; 15] = [
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CREDENTIAL_FILE",
-    "BOTO_CONFIG",
+    // Older names of the keys: boto2, Go.
+    "AWS_ACCESS_KEY",
+    "AWS_SECRET_KEY",
     "SECRET_ACCESS_KEY",
 ];

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::check::read_config;
 use super::{Failed, Outcome, ServeArguments, block_on};
 use crate::clock::SystemClock;
-use crate::daemon::{Daemon, Parts, runtime_directory, signals};
+use crate::daemon::signals::{self, Signal};
+use crate::daemon::{Daemon, Parts, runtime_directory};
 use crate::environment::Environment;
 use crate::os::process;
 use crate::random::SystemDraws;
@@ -24,6 +25,7 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
         arguments.log_format.into(),
     )
     .map_err(Failed::new)?;
+    process::make_files_private();
     process::hide_memory();
     process::raise_descriptor_limit();
     let (path, config) = read_config(&arguments.config, &environment)?;
@@ -41,7 +43,7 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
     block_on(async {
         let clock = Arc::new(SystemClock::new());
         // Before the sockets have names: a signal must not leave those behind.
-        let termination = signals::termination()
+        let termination = signals::termination(None)
             .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
         let daemon = Daemon::start(Parts {
             config,
@@ -52,16 +54,27 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
         })
         .await
         .map_err(Failed::new)?;
+        let hang_up = Signal::new(signals::SIGHUP)
+            .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
         tokio::select! {
-            () = daemon.run(termination) => {}
-            // Ends only where the kernel cannot tell of jumps, and has said so then.
+            outcome = daemon.run(termination) => outcome.map_err(Failed::new)?,
             () = watch_jumps(&clock) => {}
+            () = shrug_off(hang_up) => {}
         }
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// For as long as the daemon runs.
+/// A terminal that closes, and the habit of sending SIGHUP to daemons, must not cost clients
+/// their credentials.
+async fn shrug_off(mut hang_up: Signal) {
+    loop {
+        hang_up.next().await;
+        tracing::warn!("SIGHUP: this version does not reload; restart credd to change its config");
+    }
+}
+
+/// Never ends, also where the kernel cannot tell of jumps, which is said then.
 pub(super) async fn watch_jumps(clock: &SystemClock) {
     clock.watch_jumps().await;
     std::future::pending::<()>().await;

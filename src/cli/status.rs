@@ -21,23 +21,24 @@ pub(super) fn run(arguments: &StatusArguments, environment: &Environment) -> Out
     block_on(async {
         let clock = SystemClock::new();
         if !arguments.watch {
-            output::data(look(&sockets, &clock, arguments.json).await?.as_bytes());
+            output::data(look(&sockets, &clock, arguments.json).await?.as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
-        let termination = signals::termination()
+        let termination = signals::termination(Some(signals::SIGHUP))
             .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
         let clear = if output::is_terminal() { CLEAR } else { "" };
         let watching = async {
             loop {
-                // A daemon that restarts is worth waiting for.
-                let shown = look(&sockets, &clock, arguments.json).await;
-                let shown = shown.unwrap_or_else(|failed| format!("{}\n", failed.message));
-                output::data(format!("{clear}{shown}").as_bytes());
+                match look(&sockets, &clock, arguments.json).await {
+                    Ok(shown) => output::data(format!("{clear}{shown}").as_bytes())?,
+                    // A daemon that restarts is worth waiting for.
+                    Err(failed) => output::error(&failed.message),
+                }
                 clock.deadline(EACH).await;
             }
         };
         tokio::select! {
-            () = watching => {}
+            ended = watching => return ended,
             () = termination => {}
         }
         Ok(ExitCode::SUCCESS)

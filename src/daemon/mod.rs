@@ -160,7 +160,7 @@ impl Daemon {
     }
 
     /// Runs until `stop` completes, then drains.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
         let connections = Arc::new(Connections::new(Arc::clone(&self.clock)));
         let mut listening = JoinSet::new();
@@ -189,13 +189,34 @@ impl Daemon {
             "ready to serve"
         );
 
-        stop.await;
+        // None of these tasks ends of itself, so one that does has panicked. Whoever supervises
+        // the process should start it again, rather than let credentials run out unseen.
+        let outcome = tokio::select! {
+            () = stop => Ok(()),
+            _ = keeping.join_next() => Err(TaskEnded),
+            _ = listening.join_next() => Err(TaskEnded),
+        };
         tracing::info!("stopping: answers under way are finished");
         let _ = stopping.send(true);
         while listening.join_next().await.is_some() {}
         tracing::info!("stopped");
+        outcome
     }
 }
+
+/// A task that should run as long as the daemon has ended.
+#[derive(Debug)]
+pub struct TaskEnded;
+
+impl fmt::Display for TaskEnded {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(
+            "a part of the daemon has ended, which is a bug: please report the panic logged before",
+        )
+    }
+}
+
+impl std::error::Error for TaskEnded {}
 
 impl fmt::Debug for Daemon {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

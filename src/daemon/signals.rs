@@ -1,9 +1,13 @@
 //! Signals as values.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+pub use signal_hook::consts::SIGHUP;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::UnixStream;
 
 /// Arrivals of one signal.
@@ -22,20 +26,35 @@ impl Signal {
     /// Waits for the next arrival. Several that come at once may count as one, as the kernel
     /// counts them.
     pub async fn next(&mut self) {
-        if self.0.read(&mut [0u8; 16]).await.is_err() {
-            std::future::pending::<()>().await;
+        poll_fn(|context| self.poll_next(context)).await;
+    }
+
+    /// Like [`next`](Self::next), for whoever waits for several.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [0u8; 16];
+        match Pin::new(&mut self.0).poll_read(context, &mut ReadBuf::new(&mut bytes)) {
+            Poll::Ready(Ok(())) => Poll::Ready(()),
+            Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
         }
     }
 }
 
 /// From now on, what tells this process to end completes the future: SIGTERM by systemd, an
-/// orchestrator or `kill`, SIGINT by a terminal.
-pub fn termination() -> io::Result<impl Future<Output = ()>> {
+/// orchestrator or `kill`, SIGINT by a terminal, and whatever `also` names.
+pub fn termination(also: Option<i32>) -> io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (Signal::new(SIGTERM)?, Signal::new(SIGINT)?);
+    let mut other = also.map(Signal::new).transpose()?;
     Ok(async move {
+        let other = async {
+            match &mut other {
+                Some(signal) => signal.next().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = terminate.next() => {}
             () = interrupt.next() => {}
+            () = other => {}
         }
     })
 }

@@ -1,5 +1,7 @@
 //! What this process may do and who it is.
 
+use std::path::Path;
+
 use rustix::process::{Resource, Rlimit};
 
 /// Descriptors that credd asks for: a thousand connections, their upstream, and room.
@@ -12,6 +14,17 @@ pub fn effective_uid() -> u32 {
 
 pub fn is_root() -> bool {
     effective_uid() == 0
+}
+
+/// Whether this process was started with `signal` ignored, as `nohup` and shells do for what runs
+/// in the background. A process that ignores a signal should go on doing so (POSIX 1003.1, 2.11).
+pub fn ignores(signal: i32) -> bool {
+    const LONGEST: usize = 16 * 1024;
+    let status = super::files::read_text_now(Path::new("/proc/self/status"), LONGEST);
+    let Ok(status) = status else { return false };
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    u32::try_from(signal - 1).is_ok_and(|bit| mask.unwrap_or(0) >> bit & 1 == 1)
 }
 
 /// Files made from now on are their owner's alone, whatever else their makers say.
