@@ -8,6 +8,7 @@ mod hosts;
 mod leases;
 mod limits;
 mod methods;
+mod reach;
 mod tokens;
 
 use std::sync::Arc;

@@ -206,20 +206,16 @@ fn a_request_that_comes_before_the_credentials_waits_800_ms_and_is_asked_to_come
     let clock = Arc::new(HandClock::new());
     let upstream = Upstream::hanging();
     let daemon = InProcess::start(Arc::clone(&clock) as _, &[("default", upstream.uri("/"))]);
-    let mut stream = daemon.tcp();
-    eventually(
-        "the connection is watched and the upstream is asked",
-        || (clock.deadlines() > 0 && upstream.calls() == 1).then_some(()),
-    );
-    let before = clock.deadlines();
+    // The refresher's deadlines are set by then.
+    eventually("the upstream is asked", || {
+        (upstream.calls() > 0).then_some(())
+    });
+    let mut stream = clock.until_a_deadline(|| daemon.tcp());
     let request = format!(
         "GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {}\r\n\r\n",
         daemon.token
     );
-    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
-    eventually("the request waits", || {
-        (clock.deadlines() > before).then_some(())
-    });
+    clock.until_a_deadline(|| std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap());
     clock.wind(Duration::from_millis(799));
     stream.within(Duration::from_millis(20));
     let early = std::io::Read::read(&mut stream, &mut [0]);

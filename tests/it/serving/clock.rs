@@ -6,6 +6,8 @@ use std::time::Duration;
 use credd::clock::{BootInstant, Clock, Jumps, Sleep, Timestamp};
 use tokio::sync::watch;
 
+use super::eventually;
+
 /// 2026-11-22T09:30:00Z
 const BEGIN: i64 = 1_795_339_800_000;
 
@@ -27,6 +29,16 @@ impl HandClock {
 
     pub(crate) fn wind(&self, by: Duration) {
         self.elapsed.send_modify(|elapsed| *elapsed += by);
+    }
+
+    /// Does what makes somebody set a deadline, and waits until it is set.
+    pub(crate) fn until_a_deadline<T>(&self, act: impl FnOnce() -> T) -> T {
+        let before = self.deadlines();
+        let outcome = act();
+        eventually("a deadline is set", || {
+            (self.deadlines() > before).then_some(())
+        });
+        outcome
     }
 
     /// How many deadlines have been set so far: whoever sets one each time it wakes can be waited

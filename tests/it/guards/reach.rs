@@ -1,0 +1,103 @@
+//! How far answers travel: to this host and no further.
+
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use credd::clock::SystemClock;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SocketType, ipproto, recv, socket};
+
+use super::{PATH, Served};
+use crate::serving::daemon::InProcess;
+use crate::serving::skipped;
+use crate::serving::upstream::Upstream;
+use crate::serving::wire::exchange;
+
+#[test]
+fn answers_have_a_time_to_live_of_one() {
+    // Sees the packets themselves, which needs the right to: the option of a socket can be read
+    // only by whoever holds it.
+    let Ok(packets) = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::TCP)) else {
+        skipped("needs the right to see packets (CAP_NET_RAW)");
+        return;
+    };
+    let patience = Some(Duration::from_secs(20));
+    set_socket_timeout(&packets, Timeout::Recv, patience).unwrap();
+    let served = Served::new();
+    let mut stream = served.daemon.tcp();
+    let request = served.request_with("");
+    assert_eq!(exchange(&mut stream, request).unwrap().status, 200);
+    let client = stream.local_addr().unwrap();
+    loop {
+        let mut buffer = vec![MaybeUninit::uninit(); 65536];
+        let ((packet, _), _) = recv(&packets, buffer.as_mut_slice(), RecvFlags::empty()).unwrap();
+        if let Some(seen) = Packet::read(packet)
+            && (seen.from, seen.to) == (served.daemon.address.port(), client.port())
+            && seen.carries_data
+        {
+            assert_eq!(seen.time_to_live, 1);
+            break;
+        }
+    }
+}
+
+struct Packet {
+    from: u16,
+    to: u16,
+    time_to_live: u8,
+    carries_data: bool,
+}
+
+impl Packet {
+    /// An IPv4 header (RFC 791) with a TCP header after it (RFC 9293).
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let segment = bytes.get(usize::from(bytes.first()? & 0xf) * 4..)?;
+        let number = |at: usize| {
+            Some(u16::from_be_bytes([
+                *segment.get(at)?,
+                *segment.get(at + 1)?,
+            ]))
+        };
+        let header = usize::from(segment.get(12)? >> 4) * 4;
+        Some(Self {
+            from: number(0)?,
+            to: number(2)?,
+            time_to_live: *bytes.get(8)?,
+            carries_data: segment.len() > header,
+        })
+    }
+}
+
+#[test]
+fn a_connection_from_another_address_of_the_host_is_not_taken() {
+    // As route_localnet lets a neighbour's packets in: loopback here, but not there.
+    let Some(own) = an_address_that_is_not_loopback() else {
+        skipped("this host has no other address than loopback");
+        return;
+    };
+    let upstream = Upstream::hanging();
+    let identities = [("default", upstream.uri("/"))];
+    let daemon = InProcess::listening_on(
+        Arc::new(SystemClock::new()),
+        &identities,
+        &SocketAddr::from((own, 0)).to_string(),
+    );
+    let mut stream = daemon.tcp();
+    let request = format!(
+        "GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {}\r\n\r\n",
+        daemon.token
+    );
+    assert!(exchange(&mut stream, request).is_none());
+}
+
+/// The one that packets to far away would come from; none are sent.
+fn an_address_that_is_not_loopback() -> Option<Ipv4Addr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    match socket.local_addr().ok()? {
+        SocketAddr::V4(address) if !address.ip().is_loopback() => Some(*address.ip()),
+        _ => None,
+    }
+}
