@@ -110,6 +110,7 @@ impl Served {
         let reader = warmed(runtime, &clock);
         let (tokens, leases) = tokens(leases + 1);
         let site = Site {
+            began: clock.boot(),
             clock,
             identities: BTreeMap::from([(reader.identity().clone(), reader)]),
             policy: Policy { owner: 1000 },

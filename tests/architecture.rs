@@ -44,7 +44,7 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: "hyper",
-        modules: &["http", "serve", "providers", "aws", "cli"],
+        modules: &["http", "serve", "providers", "aws", "config", "cli"],
         because: "http and serve speak HTTP; the others name its types only (Uri, Method, headers)",
     },
     Home {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::identity::IdentityName;
 use crate::random;
@@ -42,6 +43,8 @@ pub fn new_token() -> Secret {
 #[derive(Debug, Default)]
 pub struct Tokens {
     valid: ArcSwap<Vec<Arc<Token>>>,
+    /// Told whenever one more is valid.
+    leased: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,7 @@ impl Tokens {
             valid.push(Arc::clone(&token));
             valid
         });
+        self.leased.send_replace(());
         Lease {
             token,
             tokens: Arc::downgrade(self),
@@ -75,6 +79,11 @@ impl Tokens {
             }
         }
         scope
+    }
+
+    /// A subscription to the tokens that become valid from now on.
+    pub fn leased(&self) -> watch::Receiver<()> {
+        self.leased.subscribe()
     }
 
     /// Whether `secret` has the form of [`new_token`]'s.

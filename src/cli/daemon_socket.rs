@@ -12,7 +12,8 @@ use super::{Failed, Place};
 use crate::clock::Clock;
 use crate::daemon::runtime_directory;
 use crate::environment::Environment;
-use crate::http::{Response, unix};
+use crate::http::Response;
+use crate::http::unix::{self, Held};
 
 /// The two sockets of a daemon.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl DaemonSockets {
     }
 
     /// The public socket of the first daemon that is there.
-    pub(super) fn public(&self) -> Result<PathBuf, Failed> {
+    fn public(&self) -> Result<PathBuf, Failed> {
         self.find(runtime_directory::public_socket)
     }
 
@@ -76,6 +77,28 @@ impl DaemonSockets {
             };
             if !may_better {
                 return outcome.and_then(successful);
+            }
+            clock.deadline(PAUSE).await;
+        }
+    }
+
+    /// Asks the public socket for an answer that stays open, through a restart of the daemon.
+    /// Says which socket it was.
+    pub(super) async fn hold(
+        &self,
+        clock: &dyn Clock,
+        request: impl Fn() -> Request<Bytes>,
+    ) -> Result<(PathBuf, Held), Failed> {
+        let begun = clock.boot();
+        loop {
+            let outcome = async {
+                let socket = self.public()?;
+                let held = unix::hold(clock, &socket, request()).await;
+                Ok((socket, held.map_err(Failed::new)?))
+            }
+            .await;
+            if outcome.is_ok() || begun.until(clock.boot()) >= RESTART {
+                return outcome;
             }
             clock.deadline(PAUSE).await;
         }

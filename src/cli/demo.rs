@@ -29,6 +29,9 @@ pub(super) fn run(environment: &Environment) -> Outcome {
     block_on(async {
         let clock = Arc::new(SystemClock::new());
         let shared: SharedClock = Arc::clone(&clock) as _;
+        // Before the sockets have names: a signal must not leave those behind.
+        let termination = signals::termination()
+            .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let pretend = Listener::tcp(any_port).await.map_err(Failed::new)?;
         let endpoint = pretend
@@ -58,8 +61,6 @@ pub(super) fn run(environment: &Environment) -> Outcome {
             &directory.0,
             daemon.site().url.as_deref().unwrap_or_default(),
         );
-        let termination = signals::termination()
-            .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
         let (stopping, stopped) = watch::channel(false);
         let connections = Arc::new(Connections::new(Arc::clone(&shared)));
         let aws = Arc::new(PretendAws::new(shared));

@@ -3,12 +3,12 @@
 //! The program's token lives as long as the program: the daemon keeps it valid while this process
 //! holds a connection open, and this process does so while the program runs.
 
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hyper::Method;
+use bytes::Bytes;
+use hyper::{Method, Request};
 use rustix::process::{Pid, Signal as Number, kill_process};
 use tokio::process::{Child, Command};
 
@@ -33,11 +33,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) fn run(arguments: &ExecArguments, environment: &Environment) -> Outcome {
     let sockets = DaemonSockets::locate(&arguments.place, environment);
-    let socket = sockets.public()?;
     block_on(async {
         let clock = SystemClock::new();
         let identity = arguments.identity.as_ref().map(ToString::to_string);
-        let mut lease = Lease::take(&clock, socket, identity, None).await?;
+        let mut lease = Lease::take(&clock, &sockets, identity).await?;
         // Before the program starts, so that no signal falls between.
         let mut signals = Signals::new()
             .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
@@ -75,11 +74,15 @@ struct Lease {
 impl Lease {
     async fn take(
         clock: &dyn Clock,
-        socket: PathBuf,
+        sockets: &DaemonSockets,
         identity: Option<String>,
-        token: Option<String>,
     ) -> Result<Self, Failed> {
-        let (report, held) = lease(clock, &socket, LeaseRequest { identity, token }).await?;
+        let first = LeaseRequest {
+            identity,
+            token: None,
+        };
+        let (socket, held) = sockets.hold(clock, || asking_for(&first)).await?;
+        let (report, held) = leased(held)?;
         Ok(Self {
             socket,
             report,
@@ -98,7 +101,8 @@ impl Lease {
             identity: Some(self.report.identity.clone()),
             token: Some(self.report.token.clone()),
         };
-        match lease(clock, &self.socket, again).await {
+        let answer = unix::hold(clock, &self.socket, asking_for(&again)).await;
+        match answer.map_err(Failed::new).and_then(leased) {
             Ok((report, held)) => {
                 if report.url != self.report.url {
                     output::error(&format!(
@@ -114,16 +118,13 @@ impl Lease {
     }
 }
 
-async fn lease(
-    clock: &dyn Clock,
-    socket: &Path,
-    lease: LeaseRequest,
-) -> Result<(LeaseReport, Held), Failed> {
-    let body = serde_json::to_vec(&lease).map_err(Failed::new)?;
-    let request = request(Method::POST, api::LEASE, body.into());
-    let held = unix::hold(clock, socket, request)
-        .await
-        .map_err(Failed::new)?;
+fn asking_for(lease: &LeaseRequest) -> Request<Bytes> {
+    // Texts, which make JSON whatever they are.
+    let body = serde_json::to_vec(lease).unwrap_or_default();
+    request(Method::POST, api::LEASE, body.into())
+}
+
+fn leased(held: Held) -> Result<(LeaseReport, Held), Failed> {
     if !held.status.is_success() {
         return Err(Failed::new(refusal(&held.line, held.status)));
     }
@@ -209,9 +210,6 @@ struct Signals {
     hang_up: Signal,
     user_1: Signal,
     user_2: Signal,
-    /// A terminal sends SIGINT and SIGQUIT to its whole foreground group, the program included:
-    /// passing them on would deliver them twice.
-    by_terminal: bool,
 }
 
 impl Signals {
@@ -224,12 +222,13 @@ impl Signals {
             hang_up: Signal::new(SIGHUP)?,
             user_1: Signal::new(SIGUSR1)?,
             user_2: Signal::new(SIGUSR2)?,
-            by_terminal: std::io::stdin().is_terminal(),
         })
     }
 
     async fn next(&mut self) -> Option<Number> {
-        let unless_by_terminal = |signal| (!self.by_terminal).then_some(signal);
+        // A terminal sends these to its whole foreground group, the program included: passing
+        // them on would deliver them twice.
+        let unless_by_terminal = |signal| (!is_in_foreground()).then_some(signal);
         tokio::select! {
             () = self.interrupt.next() => unless_by_terminal(Number::INT),
             () = self.quit.next() => unless_by_terminal(Number::QUIT),
@@ -239,6 +238,13 @@ impl Signals {
             () = self.user_2.next() => Some(Number::USR2),
         }
     }
+}
+
+/// Whether a terminal takes this process to be what it shows. Standard input may be anything then.
+fn is_in_foreground() -> bool {
+    std::fs::File::open("/dev/tty")
+        .and_then(|terminal| Ok(rustix::termios::tcgetpgrp(terminal)?))
+        .is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
 fn forward(child: &Child, signal: Option<Number>) {

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::check::read_config;
 use super::{Failed, Outcome, ServeArguments, block_on};
 use crate::clock::SystemClock;
-use crate::config;
 use crate::daemon::{Daemon, Parts, runtime_directory, signals};
 use crate::environment::Environment;
 use crate::os::process;
@@ -26,9 +26,7 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
     .map_err(Failed::new)?;
     process::hide_memory();
     process::raise_descriptor_limit();
-    let named = arguments.config.config.as_deref();
-    let (path, config) =
-        config::load(named, &environment, process::is_root()).map_err(Failed::new)?;
+    let (path, config) = read_config(&arguments.config, &environment)?;
     if let Some(path) = path {
         tracing::info!(config = %path.display(), "config read");
     } else {
@@ -42,6 +40,9 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
         })?;
     block_on(async {
         let clock = Arc::new(SystemClock::new());
+        // Before the sockets have names: a signal must not leave those behind.
+        let termination = signals::termination()
+            .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
         let daemon = Daemon::start(Parts {
             config,
             environment: Arc::new(environment),
@@ -51,8 +52,6 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
         })
         .await
         .map_err(Failed::new)?;
-        let termination = signals::termination()
-            .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
         tokio::select! {
             () = daemon.run(termination) => {}
             // Ends only where the kernel cannot tell of jumps, and has said so then.

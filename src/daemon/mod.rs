@@ -132,6 +132,7 @@ impl Daemon {
             .into_iter()
             .map(|reader| (reader.identity().clone(), reader));
         let site = Arc::new(Site {
+            began: clock.boot(),
             clock: Arc::clone(&clock),
             identities: identities.collect(),
             policy: Policy {

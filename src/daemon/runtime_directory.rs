@@ -109,6 +109,7 @@ impl RuntimeDirectory {
         for part in [
             path.clone(),
             path.join("admin"),
+            path.join("tokens"),
             path.join("tokens/default"),
         ] {
             make_private(&part)?;

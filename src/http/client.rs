@@ -36,10 +36,12 @@ impl Client {
         // All of them are checked before any is asked, and what was checked is what is asked: a
         // name that answers differently the second time gains nothing.
         for address in &addresses {
-            if self.own.contains(address) {
+            // An IPv4 address may come in the dress of an IPv6 one.
+            let plain = SocketAddr::new(address.ip().to_canonical(), address.port());
+            if self.own.contains(&plain) {
                 return Err(Stage::OwnEndpoint(*address));
             }
-            if !target.is_https && !(limits.plain)(address.ip().to_canonical()) {
+            if !target.is_https && !(limits.plain)(plain.ip()) {
                 return Err(Stage::NotAllowed(*address));
             }
         }

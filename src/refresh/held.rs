@@ -13,8 +13,8 @@ use crate::credentials::{Credentials, Failure, Provided, Renewal};
 use crate::random::Draw;
 
 /// What a client is told of a set always leaves at least this much: with less, botocore, .NET and
-/// Java come back at each use.
-const LIFE_FLOOR: Duration = Duration::from_mins(15);
+/// Java come back at each use. The second more is what whole seconds take away.
+const LIFE_FLOOR: Duration = Duration::from_secs(15 * 60 + 1);
 
 /// Advertised ahead for a session whose expiry its source does not tell.
 const UNKNOWN_AHEAD: Duration = Duration::from_mins(16);
@@ -37,7 +37,7 @@ pub enum Expiry {
 }
 
 /// A set that was good when it was obtained.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Held {
     credentials: Arc<Credentials>,
     pub source: Cow<'static, str>,
@@ -137,13 +137,15 @@ impl Held {
 
     /// Whether the body tells clients something other than it should at `now`.
     pub fn is_outdated(&self, now: Timestamp) -> bool {
-        let is_stretched_too_soon = match self.expiry {
-            // The wall clock was set back: the true expiry is to come again.
-            Expiry::Known(expiry) => now < expiry && self.advertised != expiry,
-            Expiry::Unknown { .. } => false,
+        let ahead = now.until(self.advertised);
+        // Too early or too far only after the wall clock was set back.
+        let is_stretched_wrongly = match self.expiry {
+            Expiry::Known(expiry) if self.advertised == expiry => false,
+            Expiry::Known(expiry) => now < expiry || ahead > STRETCH_LEAST + STRETCH_RANGE,
+            Expiry::Unknown { .. } => ahead > UNKNOWN_AHEAD,
         };
-        is_stretched_too_soon
-            || now >= self.advertised
+        is_stretched_wrongly
+            || ahead.is_zero()
             || self.render_again_at().is_some_and(|at| at <= now)
     }
 
@@ -168,6 +170,22 @@ impl Held {
     }
 }
 
+/// Not the body, which is nothing but secrets.
+impl std::fmt::Debug for Held {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Held")
+            .field("credentials", &self.credentials)
+            .field("source", &self.source)
+            .field("renewal", &self.renewal)
+            .field("obtained", &self.obtained)
+            .field("expiry", &self.expiry)
+            .field("advertised", &self.advertised)
+            .field("body", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
 /// An expired set is worse than any unexpired one, and as good as nothing unless AWS says that it
 /// keeps working.
 fn refuse_expired(
@@ -177,8 +195,15 @@ fn refuse_expired(
     now: Timestamp,
     source: &str,
 ) -> Result<(), Failure> {
-    let Expiry::Known(expiry) = expiry else {
-        return Ok(());
+    let expiry = match expiry {
+        Expiry::Known(expiry) => expiry,
+        Expiry::Unknown { at_the_latest } if now < at_the_latest => return Ok(()),
+        Expiry::Unknown { .. } => {
+            return Err(Failure::transient(format!(
+                "{source} still gives a session that is older than any that AWS honours; put a \
+                 new one there"
+            )));
+        }
     };
     if now < expiry {
         return Ok(());

@@ -3,13 +3,14 @@
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use super::held::Held;
 use super::schedule;
 use super::snapshot::{Snapshot, SnapshotPublisher, SnapshotReader, State, Trouble};
-use crate::clock::{BootInstant, SharedClock, timeout};
+use crate::clock::{BootInstant, Jumps, SharedClock, timeout};
 use crate::credentials::{Failure, Provided};
 use crate::identity::IdentityName;
 use crate::providers::{Provider, Unprovided};
@@ -20,12 +21,19 @@ const ATTEMPT: Duration = Duration::from_secs(30);
 
 /// Keeps one identity fresh for as long as it runs.
 pub struct Refresher {
-    identity: IdentityName,
     provider: Box<dyn Provider>,
+    keeper: Keeper,
+}
+
+/// All but the provider, so that what is in hand can be kept up while the provider is asked.
+struct Keeper {
+    identity: IdentityName,
     clock: SharedClock,
     draws: Box<dyn Draws>,
     publisher: SnapshotPublisher,
     snapshot: Snapshot,
+    /// When the last attempt ended.
+    concluded: BootInstant,
     logged: State,
 }
 
@@ -33,7 +41,7 @@ impl std::fmt::Debug for Refresher {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_tuple("Refresher")
-            .field(&self.identity)
+            .field(&self.keeper.identity)
             .finish()
     }
 }
@@ -46,55 +54,78 @@ pub fn refresher(
     draws: Box<dyn Draws>,
 ) -> (Refresher, SnapshotReader) {
     let (publisher, reader) = SnapshotPublisher::new(identity.clone());
-    let snapshot = Snapshot::default();
-    let logged = State::Warming;
-    (
-        Refresher {
-            identity,
-            provider,
-            clock,
-            draws,
-            publisher,
-            snapshot,
-            logged,
-        },
-        reader,
-    )
+    let keeper = Keeper {
+        concluded: clock.boot(),
+        identity,
+        clock,
+        draws,
+        publisher,
+        snapshot: Snapshot::default(),
+        logged: State::Warming,
+    };
+    (Refresher { provider, keeper }, reader)
 }
 
 impl Refresher {
     /// Never ends of itself. Dropping it at any moment loses nothing.
     pub async fn run(mut self) {
-        let mut jumps = self.clock.jumps();
+        let clock = Arc::clone(&self.keeper.clock);
+        let mut jumps = clock.jumps();
         let mut due = self.first_due();
         loop {
-            let wake = due.min(self.next_change());
+            let wake = due.min(self.keeper.next_change());
             tokio::select! {
-                () = self.clock.sleep_until(wake) => {}
-                () = jumps.next() => due = due.min(self.due_by_the_wall_clock()),
-                () = self.publisher.demanded() => {
-                    if self.snapshot.attempts == 0 {
-                        due = self.clock.boot();
+                // In order, since tokio's own choice is a chance that no seed decides.
+                biased;
+                () = jumps.next() => due = due.min(self.keeper.due_by_the_wall_clock()),
+                () = self.keeper.publisher.demanded() => {
+                    if self.keeper.snapshot.attempts == 0 {
+                        due = clock.boot();
                     }
                 }
+                () = clock.sleep_until(wake) => {}
             }
-            if self.clock.boot() >= due {
-                due = self.attempt().await;
+            if clock.boot() >= due {
+                due = self.attempt(&mut jumps).await;
             } else {
-                self.keep_up();
+                self.keeper.keep_up();
             }
         }
     }
 
     fn first_due(&mut self) -> BootInstant {
-        let now = self.clock.boot();
+        let now = self.keeper.clock.boot();
         if self.provider.draws_on_shared_quota() {
-            now.after(schedule::start_spread(self.draws.draw()))
+            now.after(schedule::start_spread(self.keeper.draws.draw()))
         } else {
             now
         }
     }
 
+    /// Asks the provider. An answer may stall for seconds just when a body has to change, so what
+    /// is in hand is kept up meanwhile.
+    async fn attempt(&mut self, jumps: &mut Jumps) -> BootInstant {
+        let Self { provider, keeper } = self;
+        let clock = Arc::clone(&keeper.clock);
+        // Called where panics are caught, too.
+        let provide = Box::pin(async { provider.provide().await });
+        let attempt = timeout(&*clock, ATTEMPT, catching_panics(provide));
+        tokio::pin!(attempt);
+        let outcome = loop {
+            keeper.keep_up();
+            tokio::select! {
+                biased;
+                outcome = &mut attempt => break outcome,
+                () = jumps.next() => {}
+                () = clock.sleep_until(keeper.next_change()) => {}
+            }
+        };
+        let slow = |_| Err(Failure::transient("the attempt took longer than 30 s"));
+        keeper.conclude(outcome.unwrap_or_else(slow))
+    }
+}
+
+impl Keeper {
     /// The instant, on the clock that never steps, at which the state or the body changes.
     fn next_change(&self) -> BootInstant {
         let now = self.clock.now();
@@ -105,27 +136,30 @@ impl Refresher {
     }
 
     /// After a step forward the set may be due, or over, long before the deadline that was
-    /// computed then. A step back never puts anything off.
+    /// computed then; what is overdue is due at once, however often the clock is set. A step back
+    /// never puts anything off.
     fn due_by_the_wall_clock(&self) -> BootInstant {
         let (Some(held), None) = (&self.snapshot.held, &self.snapshot.trouble) else {
             return BootInstant::NEVER;
         };
-        let wait = schedule::after_success(&held.life(), self.clock.now(), held.draw);
-        self.clock.boot().after(wait)
+        let now = self.clock.now();
+        let wait = schedule::after_success(&held.life(), now, held.draw);
+        if held.ends() <= now || wait <= schedule::FLOOR {
+            self.concluded.after(schedule::FLOOR)
+        } else {
+            self.clock.boot().after(wait)
+        }
     }
 
-    async fn attempt(&mut self) -> BootInstant {
-        let provide = catching_panics(self.provider.provide());
-        let outcome = match timeout(&*self.clock, ATTEMPT, provide).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Failure::transient("the attempt took longer than 30 s")),
-        };
+    /// Takes an attempt's outcome in, and says when the next attempt is due.
+    fn conclude(&mut self, outcome: Result<Provided, Failure>) -> BootInstant {
         self.snapshot.attempts += 1;
         let wait = match outcome.and_then(|provided| self.adopt(provided)) {
             Ok(wait) => Some(wait),
             Err(failure) => self.fail(failure),
         };
         let (now, boot) = (self.clock.now(), self.clock.boot());
+        self.concluded = boot;
         self.snapshot.next_attempt = wait.map(|wait| now.plus(wait));
         self.snapshot.due = wait.map(|wait| boot.after(wait));
         self.keep_up();

@@ -25,6 +25,8 @@ enum Phase {
     Receiving,
     /// Bounded by the endpoint itself.
     Serving,
+    /// Open for as long as its holder wants, who has nothing more to say.
+    Leased,
 }
 
 /// Shared by a connection's stream, its service and its watch, all in one task.
@@ -52,6 +54,14 @@ impl Activity {
 
     pub(super) fn served(&self) {
         self.phase.store(Phase::Idle as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn leased(&self) {
+        self.phase.store(Phase::Leased as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_leased(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == Phase::Leased as u8
     }
 
     fn received(&self) {
@@ -113,7 +123,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.activity.received();
+            if self.activity.is_leased() {
+                // hyper looks for the end of a connection only while nothing else has come, so
+                // that a word too many would keep a lease for ever: take it for the end.
+                buffer.set_filled(before);
+            } else {
+                self.activity.received();
+            }
         }
         outcome
     }

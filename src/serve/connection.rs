@@ -40,9 +40,9 @@ pub(super) async fn serve<S>(
         async move {
             activity.serving();
             let response: Response<Body> = endpoint.respond(request, caller).await;
-            // A lease is open for as long as its holder wants.
-            if matches!(response.body(), Either::Left(_)) {
-                activity.served();
+            match response.body() {
+                Either::Left(_) => activity.served(),
+                Either::Right(_) => activity.leased(),
             }
             Ok::<_, Infallible>(response)
         }
@@ -72,6 +72,10 @@ pub(super) async fn serve<S>(
             }
             _ = stop.wait_for(|&stop| stop) => break,
         }
+    }
+    // Nothing of a lease is still to come: its holder leases again from the next daemon.
+    if activity.is_leased() {
+        return;
     }
     connection.as_mut().graceful_shutdown();
     let _ = crate::clock::timeout(&*clock, DRAIN, connection).await;

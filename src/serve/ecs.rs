@@ -18,12 +18,16 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use super::guard::{self, Methods};
 use super::{Body, Endpoint, Refusal, Site, lease, whole};
 use crate::api::{self, EndpointReport};
-use crate::authz::{Caller, Decision, Grant, Presented};
+use crate::authz::{Caller, Decision, Grant, Presented, Tokens};
 use crate::clock::timeout;
 use crate::refresh::{Answer, SnapshotReader};
 
 /// How long a request may wait for credentials that are on their way: PHP and C++ give up at 1 s.
 pub const WAIT: Duration = Duration::from_millis(800);
+
+/// How long after its start the daemon waits for leases from before: `credd exec` asks five times
+/// a second.
+const LEASES_RETURN: Duration = Duration::from_secs(2);
 
 /// What clients get credentials from.
 #[derive(Debug)]
@@ -59,7 +63,8 @@ impl Public {
                 let message = "only GET and HEAD are answered here";
                 return Err(Refusal::forbidden("MethodNotAllowed", message));
             }
-            let grant = self.site.authorize(caller, request.headers(), asked)?;
+            let headers = request.headers();
+            let grant = self.site.authorize(caller, headers, asked).await?;
             return self.credentials(&grant).await;
         }
         match path {
@@ -155,13 +160,16 @@ async fn wait(reader: &SnapshotReader, site: &Site) -> Result<Bytes, Refusal> {
 
 impl Site {
     /// Decides whether `caller` gets the identity `asked`.
-    pub(super) fn authorize(
+    async fn authorize(
         &self,
         caller: Caller,
         headers: &HeaderMap,
         asked: Option<&str>,
     ) -> Result<Grant, Refusal> {
-        let token = self.presented(caller, headers);
+        let mut token = self.presented(caller, headers);
+        if token == Presented::Unknown {
+            token = self.presented_again(caller, headers).await;
+        }
         match self
             .policy
             .decide(caller, &token, asked, self.identities.keys())
@@ -180,6 +188,26 @@ impl Site {
             .admit(caller, &self.presented(caller, headers))
             .map(drop)
             .map_err(Refusal::from)
+    }
+
+    /// Gives a program that `credd exec` runs its token back: after a restart the request that
+    /// shows it may come before the one that leases it again. A 403 would be the last word for
+    /// most SDKs.
+    async fn presented_again(&self, caller: Caller, headers: &HeaderMap) -> Presented {
+        if self.began.until(self.clock.boot()) >= LEASES_RETURN || !may_be_leased(headers) {
+            return Presented::Unknown;
+        }
+        let mut leased = self.tokens.leased();
+        let known = async {
+            loop {
+                let token = self.presented(caller, headers);
+                if token != Presented::Unknown || leased.changed().await.is_err() {
+                    return token;
+                }
+            }
+        };
+        let known = timeout(&*self.clock, WAIT, known).await;
+        known.unwrap_or(Presented::Unknown)
     }
 
     pub(super) fn authorize_any(&self, caller: Caller) -> Result<(), Refusal> {
@@ -209,6 +237,13 @@ impl Site {
             _ => Presented::Unknown,
         }
     }
+}
+
+fn may_be_leased(headers: &HeaderMap) -> bool {
+    headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(Tokens::is_well_formed)
 }
 
 #[cfg(test)]

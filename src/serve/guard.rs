@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use hyper::header::HeaderValue;
+use hyper::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request};
 
 use super::Refusal;
@@ -15,7 +15,8 @@ pub(super) enum Methods {
 }
 
 /// Refuses what a credentials client never sends: a foreign `Host` (DNS rebinding), marks of a
-/// proxy (server-side request forgery) or of a browser (cross-site requests), other methods.
+/// proxy (server-side request forgery) or of a browser (cross-site requests), other methods, and
+/// bodies where none is read (request smuggling).
 pub(super) fn check<B>(request: &Request<B>, methods: Methods) -> Result<(), Refusal> {
     let method = request.method();
     let is_read = method == Method::GET || method == Method::HEAD;
@@ -30,6 +31,12 @@ pub(super) fn check<B>(request: &Request<B>, methods: Methods) -> Result<(), Ref
         return Err(Refusal::forbidden(
             "AccessDenied",
             "ask for a path, not for a whole URL",
+        ));
+    }
+    if is_read && has_body(request) {
+        return Err(Refusal::forbidden(
+            "AccessDenied",
+            "requests with a body are refused",
         ));
     }
     let mut hosts = 0;
@@ -61,6 +68,16 @@ pub(super) fn check<B>(request: &Request<B>, methods: Methods) -> Result<(), Ref
     } else {
         Err(host_refused())
     }
+}
+
+/// Whether a body is announced. Where both headers are there, hyper goes by the coding and drops
+/// the length.
+fn has_body<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers
+            .get(CONTENT_LENGTH)
+            .is_some_and(|length| length != "0")
 }
 
 fn host_refused() -> Refusal {

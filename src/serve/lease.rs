@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Limited};
@@ -13,10 +14,14 @@ use hyper::{Response, StatusCode};
 use super::{Body, Refusal, Site};
 use crate::api::{self, LeaseReport, LeaseRequest};
 use crate::authz::{Caller, Decision, Lease, Presented, Scope, Tokens, new_token};
+use crate::clock::timeout;
 use crate::secret::Secret;
 
 /// An identity name, a token and their wrapping.
 const REQUEST_BYTES: usize = 512;
+
+/// It comes from this very host, in one packet with its head.
+const REQUEST_TIME: Duration = Duration::from_secs(2);
 
 /// One line, and then silence until the connection ends.
 #[derive(Debug)]
@@ -52,11 +57,11 @@ pub(super) async fn respond(
         code: "MalformedRequest",
         message: message.into(),
     };
-    let body = Limited::new(body, REQUEST_BYTES)
-        .collect()
-        .await
-        .map_err(|_| malformed("the request is too long or broke off"))?
-        .to_bytes();
+    let body = Limited::new(body, REQUEST_BYTES).collect();
+    let Ok(Ok(body)) = timeout(&*site.clock, REQUEST_TIME, body).await else {
+        return Err(malformed("the request is too long, too slow or broken off"));
+    };
+    let body = body.to_bytes();
     let request: LeaseRequest = serde_json::from_slice(&body)
         .map_err(|_| malformed("the request is not what `credd exec` of this version sends"))?;
     let asked = request.identity.as_deref();

@@ -18,8 +18,9 @@ use super::{Endpoint, connection};
 use crate::authz::Caller;
 use crate::clock::Clock;
 
-/// Connections at once, over all listeners. At about 10 KiB each they may come to 10 MiB, and
-/// each takes one of the 4,096 descriptors that credd asks for.
+/// Connections at once, on each listener: whoever crowds the TCP port keeps nobody off the Unix
+/// sockets. At about 10 KiB each they may come to 10 MiB, and each takes one of the 4,096
+/// descriptors that credd asks for.
 const CONNECTIONS: usize = 1024;
 
 /// After running out of descriptors or memory: long enough not to spin, short enough not to be
@@ -151,17 +152,14 @@ enum Accepted {
 #[derive(Debug)]
 pub struct Connections {
     clock: Arc<dyn Clock>,
-    room: Arc<Semaphore>,
     /// Told whenever a connection has ended.
     ended: Arc<Notify>,
 }
 
 impl Connections {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
         Self {
             clock,
-            room,
             ended: Arc::new(Notify::new()),
         }
     }
@@ -178,11 +176,12 @@ pub async fn serve(
     connections: Arc<Connections>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut under_way = JoinSet::new();
     loop {
         // Room first: a connection that is not taken waits in the kernel, at no cost to anyone.
-        let room = tokio::select! {
-            Ok(room) = Arc::clone(&connections.room).acquire_owned() => room,
+        let place = tokio::select! {
+            Ok(place) = Arc::clone(&room).acquire_owned() => place,
             _ = stop.wait_for(|&stop| stop) => break,
         };
         let accepted = tokio::select! {
@@ -197,7 +196,7 @@ pub async fn serve(
                 let ended = connections.ended();
                 under_way.spawn(async move {
                     dispatch(accepted, endpoint, clock, stop).await;
-                    drop(room);
+                    drop(place);
                     ended.notify_one();
                 });
             }

@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use crate::authz::{Caller, Policy, Tokens};
-use crate::clock::SharedClock;
+use crate::clock::{BootInstant, SharedClock};
 use crate::identity::IdentityName;
 use crate::refresh::SnapshotReader;
 
@@ -57,6 +57,8 @@ pub trait Endpoint: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Site {
     pub clock: SharedClock,
+    /// When the daemon began.
+    pub began: BootInstant,
     pub identities: BTreeMap<IdentityName, SnapshotReader>,
     pub policy: Policy,
     pub tokens: Arc<Tokens>,

@@ -5,6 +5,13 @@
 )]
 
 mod clients;
+mod commands;
+mod config_cases;
+mod guards;
+mod imds_vectors;
 mod profile_file_vectors;
 mod refresh;
+mod serving;
+mod simulation;
+mod sources;
 mod support;

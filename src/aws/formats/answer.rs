@@ -182,11 +182,15 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            // Two values for one field: no telling which is meant.
-            if slot.is_some() {
+            let value = map.next_value::<Option<String>>()?.map(Secret::from);
+            // Two values for one field: no telling which is meant. One value under both casings
+            // is how credd's own errors look.
+            if let Some(before) = slot
+                && value.as_ref().map(Secret::expose) != Some(before.expose())
+            {
                 return Err(serde::de::Error::custom("a field stands twice"));
             }
-            *slot = map.next_value::<Option<String>>()?.map(Secret::from);
+            *slot = value;
         }
         Ok(fields)
     }
@@ -302,6 +306,9 @@ mod tests {
         let body = br#"{"code":"NoIdInRequest","message":"why","HTTPErrorCode":400}"#;
         assert_eq!(error_text(body).as_deref(), Some("NoIdInRequest: why"));
         assert_eq!(error_text(br#"{"Message":"why"}"#).as_deref(), Some("why"));
+        let both = br#"{"Code":"c","Message":"why","code":"c","message":"why"}"#;
+        assert_eq!(error_text(both).as_deref(), Some("c: why"));
+        assert_eq!(error_text(br#"{"Code":"c","code":"d"}"#), None);
         assert_eq!(error_text(b"<html>"), None);
         assert_eq!(error_text(b"{}"), None);
     }

@@ -134,7 +134,7 @@ impl Client {
             .stdout(Stdio::piped());
         let mut child = command
             .spawn()
-            .map_err(|error| format!("cannot run {command:?}: {error}"))?;
+            .map_err(|error| format!("cannot run {}: {error}", command.get_program().display()))?;
         let requests = child.stdin.take().ok_or("no stdin")?;
         let stdout = child.stdout.take().ok_or("no stdout")?;
         let (sender, answers) = channel();

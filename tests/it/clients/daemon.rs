@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::client::Door;
@@ -115,10 +116,22 @@ impl Daemon {
         Ok(())
     }
 
+    /// Stands still, as when the machine is busy. Connections are taken by the kernel.
+    pub(super) fn freeze(&self) -> Result<(), Box<dyn Error>> {
+        self.signal(Signal::STOP)
+    }
+
+    pub(super) fn thaw(&self) -> Result<(), Box<dyn Error>> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Box<dyn Error>> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).ok_or("no process id")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
     fn terminate(&mut self) -> Result<ExitStatus, Box<dyn Error>> {
-        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        }
+        self.signal(Signal::TERM)?;
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {

@@ -1,4 +1,4 @@
-//! A wire between a client and credd that reads along: which statuses came back.
+//! A wire between a client and credd that tells what passes.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -10,19 +10,26 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustix::net::{Shutdown, shutdown};
 
-/// Yields the status of each response, as it passes.
-pub(super) fn tcp(credd: SocketAddr) -> io::Result<(SocketAddr, Receiver<u16>)> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Seen {
+    Connection,
+    /// Of a response.
+    Status(u16),
+}
+
+/// Listens at the address that it returns.
+pub(super) fn tcp(credd: SocketAddr) -> io::Result<(SocketAddr, Receiver<Seen>)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    let statuses = start(
+    let seen = start(
         move || Ok(listener.accept()?.0.into()),
         move || Ok(TcpStream::connect(credd)?.into()),
     );
-    Ok((address, statuses))
+    Ok((address, seen))
 }
 
-/// Like [`tcp`], from a socket at `path`.
-pub(super) fn unix(path: &Path, credd: PathBuf) -> io::Result<Receiver<u16>> {
+/// Listens at a socket at `path`.
+pub(super) fn unix(path: &Path, credd: PathBuf) -> io::Result<Receiver<Seen>> {
     let listener = UnixListener::bind(path)?;
     Ok(start(
         move || Ok(listener.accept()?.0.into()),
@@ -33,19 +40,21 @@ pub(super) fn unix(path: &Path, credd: PathBuf) -> io::Result<Receiver<u16>> {
 fn start(
     accept: impl Fn() -> io::Result<OwnedFd> + Send + 'static,
     connect: impl Fn() -> io::Result<OwnedFd> + Send + 'static,
-) -> Receiver<u16> {
-    let (sender, statuses) = channel();
+) -> Receiver<Seen> {
+    let (sender, seen) = channel();
     // All threads end with the test's process, or with the sockets that they read.
     std::thread::spawn(move || {
         while let Ok(client) = accept() {
+            // Who does not listen any more has seen enough.
+            let _ = sender.send(Seen::Connection);
             // No daemon, no answer: the client sees its connection closed.
             let _ = connect().and_then(|server| relay(client, server, sender.clone()));
         }
     });
-    statuses
+    seen
 }
 
-fn relay(client: OwnedFd, server: OwnedFd, statuses: Sender<u16>) -> io::Result<()> {
+fn relay(client: OwnedFd, server: OwnedFd, seen: Sender<Seen>) -> io::Result<()> {
     let (from_client, to_server) = (client.try_clone()?, server.try_clone()?);
     std::thread::spawn(move || pass(from_client.into(), to_server.into(), |_| ()));
     std::thread::spawn(move || {
@@ -55,8 +64,7 @@ fn relay(client: OwnedFd, server: OwnedFd, statuses: Sender<u16>) -> io::Result<
                 .strip_prefix(b"HTTP/1.1 ")
                 .and_then(|rest| std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok());
             if let Some(status) = status {
-                // Who does not listen any more has seen enough.
-                let _ = statuses.send(status);
+                let _ = seen.send(Seen::Status(status));
             }
         });
     });

@@ -55,6 +55,7 @@ fn a_suspend_in_the_middle_of_a_call_does_not_end_the_call() {
 fn a_clock_set_forward_beyond_the_end_stops_the_serving_and_starts_a_refresh_at_once() {
     run(async || {
         let bench = Bench::container().await;
+        bench.clock.advance(SECOND);
         bench.clock.step_forward(7 * HOUR);
         assert_eq!(bench.body(), None);
         let new = bench.aws.rotate(6 * HOUR);
@@ -142,6 +143,19 @@ fn a_clock_set_back_within_a_stretch_does_not_lengthen_it() {
         assert_eq!(bench.state(), State::Stale);
         let advertised = bench.advertised().unwrap();
         assert!(advertised <= 25 * MINUTE, "{advertised:?}");
+    });
+}
+
+#[test]
+fn a_clock_set_forward_beyond_the_end_leaves_no_gap_while_the_refresh_stalls() {
+    run(async || {
+        let bench = Bench::imds().await;
+        bench.clock.advance(SECOND);
+        bench.aws.always(Call::Role, Reply::pausing_at_once);
+        bench.clock.step_forward(7 * HOUR);
+        until(|| bench.aws.pauses() == 1).await;
+        assert_eq!(bench.state(), State::Stale);
+        assert!(bench.body().is_some());
     });
 }
 

@@ -17,7 +17,8 @@ const CLIENTS: usize = 1000;
 
 #[test]
 fn a_thousand_clients_of_a_cold_identity_cause_one_call() {
-    raise_descriptor_limit();
+    // Each client has a descriptor at both ends.
+    credd::os::process::raise_descriptor_limit();
     for call in [Call::Container, Call::Role] {
         run(async move || herd(call).await);
     }
@@ -97,20 +98,4 @@ async fn herd(call: Call) {
         aws.count(call)
     ));
     assert_eq!(aws.count(call), 1);
-}
-
-/// Each client has a descriptor at both ends.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let needed = 3 * CLIENTS as u64;
-    if limit.current.is_some_and(|current| current < needed) {
-        let raised = Rlimit {
-            current: limit
-                .maximum
-                .map_or(Some(needed), |most| Some(most.min(needed))),
-            maximum: limit.maximum,
-        };
-        setrlimit(Resource::Nofile, raised).unwrap();
-    }
 }

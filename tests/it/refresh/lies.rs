@@ -252,6 +252,20 @@ fn an_expiry_beyond_all_sense_is_served_and_does_not_end_the_reading() {
 }
 
 #[test]
+fn what_is_printed_of_a_snapshot_holds_no_secret() {
+    run(async || {
+        let bench = Bench::imds().await;
+        for printed in [
+            format!("{:?}", bench.snapshot()),
+            format!("{:?}", bench.reader),
+        ] {
+            assert!(!printed.contains(CANARY), "{printed}");
+            assert!(!printed.contains(&bench.aws.set().key()), "{printed}");
+        }
+    });
+}
+
+#[test]
 fn an_expired_set_never_replaces_one_that_lives() {
     run(async || {
         let bench = Bench::imds().await;

@@ -24,6 +24,7 @@ use crate::support::chance::Chance;
 use crate::support::clock::TestClock;
 use crate::support::fake_aws::{Call, FakeAws};
 use crate::support::journal::Journal;
+use crate::support::news::tell;
 use crate::support::patience::{settle, until};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -34,8 +35,6 @@ const HOUR: Duration = Duration::from_hours(1);
 struct Bench {
     clock: Arc<TestClock>,
     aws: FakeAws,
-    /// The call that gives credentials.
-    call: Call,
     reader: SnapshotReader,
     journal: Journal,
     _running: JoinSet<()>,
@@ -57,16 +56,10 @@ impl Bench {
             }),
         };
         let provider = chain(&[link], &clock, Environment::default());
-        Self::with(provider, clock, aws, call, seed)
+        Self::with(provider, clock, aws, seed)
     }
 
-    fn with(
-        provider: Box<dyn Provider>,
-        clock: Arc<TestClock>,
-        aws: FakeAws,
-        call: Call,
-        seed: u64,
-    ) -> Self {
+    fn with(provider: Box<dyn Provider>, clock: Arc<TestClock>, aws: FakeAws, seed: u64) -> Self {
         let journal = Journal::begin();
         let (refresher, reader) = refresher(
             IdentityName::default(),
@@ -79,7 +72,6 @@ impl Bench {
         Self {
             clock,
             aws,
-            call,
             reader,
             journal,
             _running: running,
@@ -207,12 +199,4 @@ fn chain(links: &[Link], clock: &Arc<TestClock>, environment: Environment) -> Bo
         clock,
     };
     Box::new(chain::build(links, &context))
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "the figures are what these tests are run for"
-)]
-fn tell(news: &str) {
-    eprintln!("{news}");
 }

@@ -2,7 +2,7 @@
 
 use credd::random::{Draw, Draws};
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): small, fast, and good enough to shake things.
+/// `SplitMix64` (Steele, Lea and Flood, 2014): small, fast, and good enough to shake things.
 #[derive(Debug, Clone)]
 pub(crate) struct Chance(u64);
 

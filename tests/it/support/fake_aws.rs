@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use credd::clock::{BootInstant, Clock, Timestamp};
+use credd::clock::{Clock, Timestamp};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -42,7 +42,6 @@ pub(crate) struct Seen {
     pub(crate) call: Call,
     pub(crate) method: String,
     pub(crate) path: String,
-    pub(crate) at: BootInstant,
     headers: Vec<(String, String)>,
 }
 
@@ -392,17 +391,16 @@ impl Reply {
     }
 
     fn head(&self) -> Vec<u8> {
-        let mut head = format!("HTTP/1.1 {} Whatever\r\n", self.status);
-        for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
+        let mut lines = vec![format!("HTTP/1.1 {} Whatever", self.status)];
+        let headers = self.headers.iter();
+        lines.extend(headers.map(|(name, value)| format!("{name}: {value}")));
         match self.framing {
-            Framing::Length => head.push_str(&format!("Content-Length: {}\r\n", self.body.len())),
-            Framing::Chunked => head.push_str("Transfer-Encoding: chunked\r\n"),
+            Framing::Length => lines.push(format!("Content-Length: {}", self.body.len())),
+            Framing::Chunked => lines.push("Transfer-Encoding: chunked".to_owned()),
             Framing::UntilClose => {}
         }
-        head.push_str("Connection: close\r\n\r\n");
-        head.into_bytes()
+        lines.push("Connection: close\r\n\r\n".to_owned());
+        lines.join("\r\n").into_bytes()
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -574,7 +572,7 @@ async fn converse(
     world: &Mutex<World>,
     mut resumed: watch::Receiver<u64>,
 ) {
-    let Some(seen) = request(&mut stream, world).await else {
+    let Some(seen) = request(&mut stream).await else {
         return;
     };
     let reply = world.lock().unwrap().reply(seen);
@@ -604,7 +602,7 @@ async fn converse(
     let _ = stream.shutdown().await;
 }
 
-async fn request(stream: &mut (impl AsyncRead + Unpin), world: &Mutex<World>) -> Option<Seen> {
+async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -617,12 +615,10 @@ async fn request(stream: &mut (impl AsyncRead + Unpin), world: &Mutex<World>) ->
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    let at = world.lock().unwrap().clock.boot();
     Some(Seen {
         call: Call::of(&method, &path),
         method,
         path,
-        at,
         headers,
     })
 }

@@ -4,4 +4,5 @@ pub(crate) mod chance;
 pub(crate) mod clock;
 pub(crate) mod fake_aws;
 pub(crate) mod journal;
+pub(crate) mod news;
 pub(crate) mod patience;

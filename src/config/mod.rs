@@ -1,0 +1,264 @@
+//! The config: where it is looked for, what it says, and everything that is wrong with it.
+
+mod file;
+mod findings;
+mod identity;
+mod lines;
+mod problem;
+mod syntax;
+mod table;
+mod vocabulary;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use crate::environment::Environment;
+use crate::identity::IdentityName;
+use crate::os::files;
+use crate::providers::chain::{self, Link};
+use crate::serve;
+
+pub use file::parse;
+pub use problem::{Problem, Problems};
+
+/// The config as meant: nothing in it is left to be checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub serve: serve::Config,
+    pub identities: BTreeMap<IdentityName, Vec<Link>>,
+}
+
+/// What holds where there is no config file: one identity from the chain of every AWS SDK, on the
+/// usual port.
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            serve: serve::Config {
+                http: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))],
+                unix: None,
+            },
+            identities: default_identities(),
+        }
+    }
+}
+
+const PORT: u16 = 9169;
+
+fn default_identities() -> BTreeMap<IdentityName, Vec<Link>> {
+    BTreeMap::from([(IdentityName::default(), chain::default_chain())])
+}
+
+/// Where the config is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Located {
+    /// Somebody named the file, so it must be there.
+    Named(PathBuf),
+    /// The usual places, in order. There need not be a file in any of them.
+    Usual(Vec<PathBuf>),
+}
+
+/// The variable that names the config file where the command line does not.
+const VARIABLE: &str = "CREDD_CONFIG";
+
+/// Decides where to look, without looking. `named` is the file of `--config`. Root has no config
+/// of its own beside the system's: a `HOME` that sudo left in place must not change the daemon.
+pub fn locate(named: Option<&Path>, environment: &Environment, is_root: bool) -> Located {
+    let named = named.or_else(|| environment.variable(VARIABLE).map(Path::new));
+    if let Some(path) = named {
+        return Located::Named(path.to_owned());
+    }
+    let own = config_home(environment).filter(|_| !is_root);
+    let homes = std::iter::once(PathBuf::from("/etc")).chain(own);
+    Located::Usual(
+        homes
+            .map(|home| home.join("credd").join("credd.toml"))
+            .collect(),
+    )
+}
+
+/// XDG Base Directory Specification: a relative path is invalid and is ignored.
+fn config_home(environment: &Environment) -> Option<PathBuf> {
+    environment
+        .variable("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| Some(environment.home()?.join(".config")))
+}
+
+/// Far more than anybody writes by hand, and little enough to hold twice.
+const LONGEST: usize = 1024 * 1024;
+
+/// Reads the config, and says which file it comes from: none where the usual places are empty.
+pub fn load(located: &Located) -> Result<(Option<PathBuf>, Config), LoadError> {
+    let (places, is_named) = match located {
+        Located::Named(path) => (std::slice::from_ref(path), true),
+        Located::Usual(paths) => (paths.as_slice(), false),
+    };
+    for path in places {
+        match files::read_text_now(path, LONGEST) {
+            Ok(text) => {
+                let config = parse(path, &text).map_err(LoadError::Problems)?;
+                return Ok((Some(path.clone()), config));
+            }
+            Err(error) if !is_named && is_missing(&error) => {}
+            Err(source) => {
+                let path = path.clone();
+                return Err(LoadError::Unreadable { path, source });
+            }
+        }
+    }
+    Ok((None, Config::default()))
+}
+
+/// `XDG_CONFIG_HOME=/dev/null` is a usual way to say that there are no files.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// Why there is no config.
+#[derive(Debug)]
+pub enum LoadError {
+    /// Going on without a file that is there would serve other identities than its writer means.
+    Unreadable {
+        path: PathBuf,
+        source: io::Error,
+    },
+    Problems(Problems),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { path, source } => {
+                let (path, remedy) = (path.display(), remedy(source));
+                write!(
+                    formatter,
+                    "cannot read the config {path} ({remedy}, or name another file with `--config` \
+                     or {VARIABLE})"
+                )
+            }
+            Self::Problems(problems) => problems.fmt(formatter),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable { source, .. } => Some(source),
+            Self::Problems(_) => None,
+        }
+    }
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "create it",
+        io::ErrorKind::PermissionDenied => "let the user that credd runs as read it",
+        io::ErrorKind::InvalidData => "save it as UTF-8",
+        io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => "put a regular file there",
+        io::ErrorKind::FileTooLarge => "make it smaller",
+        _ => "make it readable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::described;
+
+    fn located(named: Option<&str>, variables: &[(&str, &str)], is_root: bool) -> Located {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        locate(named.map(Path::new), &variables.collect(), is_root)
+    }
+
+    fn usual(paths: &[&str]) -> Located {
+        Located::Usual(paths.iter().map(PathBuf::from).collect())
+    }
+
+    #[test]
+    fn the_command_line_outranks_the_variable_and_both_the_usual_places() {
+        let variables = [("CREDD_CONFIG", "/variable"), ("HOME", "/home/user")];
+        let named = |path: &str| Located::Named(path.into());
+        assert_eq!(located(Some("/named"), &variables, false), named("/named"));
+        assert_eq!(located(None, &variables, true), named("/variable"));
+        assert_eq!(
+            located(None, &variables[1..], false),
+            usual(&[
+                "/etc/credd/credd.toml",
+                "/home/user/.config/credd/credd.toml"
+            ])
+        );
+    }
+
+    #[test]
+    fn root_has_no_config_home_and_a_relative_one_is_ignored() {
+        let system = "/etc/credd/credd.toml";
+        let xdg = [("XDG_CONFIG_HOME", "/xdg"), ("HOME", "/home/user")];
+        assert_eq!(located(None, &xdg, true), usual(&[system]));
+        assert_eq!(
+            located(None, &xdg, false),
+            usual(&[system, "/xdg/credd/credd.toml"])
+        );
+        let relative = [("XDG_CONFIG_HOME", "xdg"), ("HOME", "/home/user")];
+        assert_eq!(
+            located(None, &relative, false),
+            usual(&[system, "/home/user/.config/credd/credd.toml"])
+        );
+        assert_eq!(located(None, &[], false), usual(&[system]));
+    }
+
+    #[test]
+    fn the_first_usual_file_is_read_and_without_any_the_default_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let (missing, empty) = (folder.path().join("missing"), folder.path().join("empty"));
+        let unused = folder.path().join("unused");
+        files::write_private(&empty, b"").unwrap();
+        files::write_private(&unused, b"unknown = 1").unwrap();
+        let beside_null = PathBuf::from("/dev/null/credd/credd.toml");
+        let places = vec![missing.clone(), beside_null, empty.clone(), unused];
+        let loaded = load(&Located::Usual(places)).unwrap();
+        assert_eq!(loaded, (Some(empty), Config::default()));
+        let loaded = load(&Located::Usual(vec![missing])).unwrap();
+        assert_eq!(loaded, (None, Config::default()));
+    }
+
+    #[test]
+    fn a_file_that_is_named_or_there_must_be_readable() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing");
+        let error = load(&Located::Named(missing.clone())).unwrap_err();
+        assert_eq!(
+            described(&error),
+            format!(
+                "cannot read the config {} (create it, or name another file with `--config` or \
+                 CREDD_CONFIG): No such file or directory (os error 2)",
+                missing.display()
+            )
+        );
+        let error = load(&Located::Usual(vec![folder.path().to_owned()])).unwrap_err();
+        assert!(matches!(error, LoadError::Unreadable { .. }), "{error}");
+        let binary = folder.path().join("binary");
+        files::write_private(&binary, b"\xff").unwrap();
+        let error = load(&Located::Usual(vec![binary])).unwrap_err();
+        assert!(error.to_string().contains("save it as UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_told_with_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credd.toml");
+        files::write_private(&path, b"\nunknown = 1").unwrap();
+        let error = load(&Located::Named(path.clone())).unwrap_err();
+        let start = format!("{}:2:1: unknown key `unknown`\n", path.display());
+        assert!(error.to_string().starts_with(&start), "{error}");
+    }
+}

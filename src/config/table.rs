@@ -1,0 +1,192 @@
+//! A table of the file, read key by key: what is taken has its type, what is left is unknown.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::findings::{Finding, Findings};
+use super::vocabulary::{Vocabulary, is_presentable, quoted};
+
+pub(super) struct Table<'t> {
+    entries: BTreeMap<&'t str, Entry<'t>>,
+}
+
+/// A key and its value.
+pub(super) struct Entry<'t> {
+    pub(super) key: &'t str,
+    pub(super) key_span: Range<usize>,
+    value: &'t Spanned<DeValue<'t>>,
+}
+
+/// A string of the file and where it stands.
+#[derive(Clone)]
+pub(super) struct Text<'t> {
+    pub(super) value: &'t str,
+    pub(super) span: Range<usize>,
+}
+
+impl<'t> Table<'t> {
+    pub(super) fn of(table: &'t DeTable<'t>) -> Self {
+        let entries = table
+            .iter()
+            .map(|(key, value)| {
+                let entry = Entry {
+                    key: key.get_ref(),
+                    key_span: key.span(),
+                    value,
+                };
+                (entry.key, entry)
+            })
+            .collect();
+        Self { entries }
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    pub(super) fn take(&mut self, key: &str) -> Option<Entry<'t>> {
+        self.entries.remove(key)
+    }
+
+    pub(super) fn into_entries(self) -> impl Iterator<Item = Entry<'t>> {
+        self.entries.into_values()
+    }
+
+    pub(super) fn table(&mut self, key: &str, findings: &mut Findings) -> Option<Self> {
+        self.take(key)?.table(findings)
+    }
+
+    pub(super) fn string(&mut self, key: &str, findings: &mut Findings) -> Option<Text<'t>> {
+        let entry = self.take(key)?;
+        let Some(text) = text(entry.value) else {
+            entry.is_not("a string", findings);
+            return None;
+        };
+        text.checked(entry.key, findings)
+    }
+
+    /// The strings of an array, without those elements that are none.
+    pub(super) fn strings(&mut self, key: &str, findings: &mut Findings) -> Option<Vec<Text<'t>>> {
+        let entry = self.take(key)?;
+        let DeValue::Array(array) = entry.value.get_ref() else {
+            entry.is_not("an array of strings", findings);
+            return None;
+        };
+        let mut strings = Vec::new();
+        for element in array {
+            if let Some(text) = text(element) {
+                strings.extend(text.checked(entry.key, findings));
+            } else {
+                if is_structure(element) {
+                    findings.hide_values(element);
+                }
+                let message = format!("`{key}` holds strings only, not {}", kind(element));
+                findings.meaning(element.span(), message);
+            }
+        }
+        Some(strings)
+    }
+
+    /// Reports all keys that were not taken.
+    pub(super) fn refuse_rest(self, vocabulary: &Vocabulary<'_>, findings: &mut Findings) {
+        for entry in self.into_entries() {
+            entry.refuse(vocabulary, findings);
+        }
+    }
+}
+
+impl<'t> Entry<'t> {
+    pub(super) fn table(&self, findings: &mut Findings) -> Option<Table<'t>> {
+        if let DeValue::Table(table) = self.value.get_ref() {
+            return Some(Table::of(table));
+        }
+        // Any name can stand where a table is expected, that of a secret too.
+        self.hide(findings);
+        self.is_not("a table", findings);
+        None
+    }
+
+    pub(super) fn is_table(&self) -> bool {
+        self.value.get_ref().is_table()
+    }
+
+    /// Keeps the value from being shown.
+    pub(super) fn hide(&self, findings: &mut Findings) {
+        if !is_presentable(self.key) {
+            findings.hide(self.key_span.clone());
+        }
+        findings.hide_values(self.value);
+    }
+
+    fn is_not(&self, expected: &str, findings: &mut Findings) {
+        if is_structure(self.value) {
+            self.hide(findings);
+        }
+        let message = format!(
+            "{} must be {expected}, not {}",
+            quoted(self.key),
+            kind(self.value)
+        );
+        findings.meaning(self.key_span.clone(), message);
+    }
+
+    /// Reports the key as one that the table does not have.
+    pub(super) fn refuse<'f>(
+        &self,
+        vocabulary: &Vocabulary<'_>,
+        findings: &'f mut Findings,
+    ) -> &'f mut Finding {
+        self.hide(findings);
+        let (key, span) = (quoted(self.key), self.key_span.clone());
+        let is_planned = vocabulary.planned.contains(&self.key);
+        let (message, hint) = if is_planned {
+            let message = format!("{key} is not supported in this version of credd yet");
+            (message, "remove it".to_owned())
+        } else {
+            (format!("unknown key {key}"), vocabulary.hint(self.key))
+        };
+        findings.meaning(span, message).hint(hint)
+    }
+}
+
+impl Text<'_> {
+    /// No setting is empty, and none has characters that a log or a terminal would act on.
+    fn checked(self, key: &str, findings: &mut Findings) -> Option<Self> {
+        let problem = if self.value.trim().is_empty() {
+            "is empty"
+        } else if self.value.contains(char::is_control) {
+            "holds a control character"
+        } else {
+            return Some(self);
+        };
+        findings.meaning(self.span, format!("`{key}` {problem}"));
+        None
+    }
+}
+
+/// Whoever writes a structure where a string belongs means something else than credd does.
+fn is_structure(value: &Spanned<DeValue<'_>>) -> bool {
+    matches!(value.get_ref(), DeValue::Array(_) | DeValue::Table(_))
+}
+
+fn text<'t>(value: &'t Spanned<DeValue<'t>>) -> Option<Text<'t>> {
+    value.get_ref().as_str().map(|text| Text {
+        value: text,
+        span: value.span(),
+    })
+}
+
+fn kind(value: &Spanned<DeValue<'_>>) -> &'static str {
+    match value.get_ref() {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}

@@ -1,0 +1,165 @@
+//! A daemon on a thread of the test's own process.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+
+use credd::api::StatusReport;
+use credd::clock::SharedClock;
+use credd::config::Config;
+use credd::daemon::{Daemon, Parts, runtime_directory};
+use credd::environment::Environment;
+use credd::identity::IdentityName;
+use credd::os::files;
+use credd::providers::chain::Link;
+use credd::providers::container;
+use credd::random::SystemDraws;
+use credd::serve::{self, Site};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::eventually;
+
+pub(crate) struct InProcess {
+    pub(crate) address: SocketAddr,
+    /// What opens every identity.
+    pub(crate) token: String,
+    site: Arc<Site>,
+    directory: TempDir,
+    /// Ends the daemon when dropped.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl InProcess {
+    /// Serves `identities`, each from the container endpoint at its URI.
+    pub(crate) fn start(clock: SharedClock, identities: &[(&str, String)]) -> Self {
+        Self::listening_on(clock, identities, "127.0.0.1:0")
+    }
+
+    /// Listens on `address` instead of any port of 127.0.0.1.
+    pub(crate) fn listening_on(
+        clock: SharedClock,
+        identities: &[(&str, String)],
+        address: &str,
+    ) -> Self {
+        let link = |uri: &String| {
+            Link::Container(container::Config {
+                uri: Some(uri.clone()),
+                ..container::Config::default()
+            })
+        };
+        let identities = identities
+            .iter()
+            .map(|(name, uri)| (IdentityName::parse(name).unwrap(), vec![link(uri)]))
+            .collect();
+        let config = config(identities, address);
+        Self::with(clock, config, Environment::default())
+    }
+
+    /// Serves one identity from environment variables.
+    pub(crate) fn from_environment(clock: SharedClock, variables: &[(&str, &str)]) -> Self {
+        let variables = variables
+            .iter()
+            .map(|&(name, value)| (name.into(), value.into()));
+        let identities = [(IdentityName::default(), vec![Link::Environment])].into();
+        Self::with(
+            clock,
+            config(identities, "127.0.0.1:0"),
+            variables.collect(),
+        )
+    }
+
+    fn with(clock: SharedClock, config: Config, environment: Environment) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let parts = Parts {
+            config,
+            environment: Arc::new(environment),
+            runtime_directory: directory.path().to_owned(),
+            clock,
+            draws: |_| Box::new(SystemDraws),
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (started, site) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let daemon = Daemon::start(parts).await.unwrap();
+                started.send(Arc::clone(daemon.site())).unwrap();
+                daemon
+                    .run(async {
+                        let _ = stopped.await;
+                    })
+                    .await;
+            });
+        });
+        let site = site.recv().unwrap();
+        let url = site.url.as_deref().unwrap();
+        let token = files::read_text_now(&site.token_file, 1024).unwrap();
+        Self {
+            address: url.strip_prefix("http://").unwrap().parse().unwrap(),
+            token: token.to_string(),
+            site,
+            directory,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    pub(crate) fn status(&self) -> StatusReport {
+        self.site.status()
+    }
+
+    /// Waits until every identity has credentials.
+    pub(crate) fn warm(self) -> Self {
+        eventually("every identity is served", || {
+            let identities = self.status().identities;
+            identities.iter().all(|it| it.is_served).then_some(())
+        });
+        self
+    }
+
+    pub(crate) fn tcp(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        runtime_directory::public_socket(self.directory.path())
+    }
+
+    pub(crate) fn unix(&self) -> UnixStream {
+        UnixStream::connect(self.socket()).unwrap()
+    }
+
+    pub(crate) fn admin(&self) -> UnixStream {
+        UnixStream::connect(runtime_directory::admin_socket(self.directory.path())).unwrap()
+    }
+
+    /// Tells the daemon to end.
+    pub(crate) fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// Whether it has.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+fn config(identities: BTreeMap<IdentityName, Vec<Link>>, address: &str) -> Config {
+    Config {
+        serve: serve::Config {
+            http: vec![address.parse().unwrap()],
+            unix: None,
+        },
+        identities,
+    }
+}
