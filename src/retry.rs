@@ -41,7 +41,10 @@ pub fn delay(pace: Pace, failures: u32, draw: Draw, hint: Option<Duration>) -> D
         Pace::Slow => CAP.mul_f64(0.5 + 0.5 * draw.share()),
     };
     // Spread over a tenth more, since a server in trouble gives everyone the same hint.
-    let hinted = hint.unwrap_or_default().min(HINT_CAP).mul_f64(1.0 + 0.1 * draw.share());
+    let hinted = hint
+        .unwrap_or_default()
+        .min(HINT_CAP)
+        .mul_f64(1.0 + 0.1 * draw.share());
     drawn.max(FLOOR).max(hinted)
 }
 

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use super::daemon_socket::{DaemonSockets, parse};
 use super::get::credentials_path;
-use super::sdk_environment::{FULL_URI, OUTRANKING, TOKEN, TOKEN_FILE};
+use super::sdk_environment::{FULL_URI, OUTRANKING, PROFILE_SOURCES, TOKEN, TOKEN_FILE};
 use super::{EnvArguments, Failed, Outcome, block_on, output};
 use crate::api::{self, EndpointReport};
 use crate::aws::formats::Answer;
+use crate::aws::profile_file::{self, DEFAULT_PROFILE, Locations};
 use crate::clock::SystemClock;
 use crate::credentials::Credentials;
 use crate::environment::Environment;
@@ -21,17 +22,38 @@ pub(super) fn run(arguments: &EnvArguments, environment: &Environment) -> Outcom
         let clock = SystemClock::new();
         if arguments.credentials {
             let response = sockets.ask(&clock, &path).await?;
-            match Answer::parse(&response.body) {
+            return match Answer::parse(&response.body) {
                 Ok(Answer::Credentials { credentials, .. }) => Ok(key_commands(&credentials)),
                 _ => Err(Failed::new("the daemon's answer holds no credentials")),
-            }
-        } else {
-            let report: EndpointReport = parse(&sockets.ask(&clock, api::ENDPOINT).await?)?;
-            endpoint_commands(&report, &path)
+            };
         }
+        let report: EndpointReport = parse(&sockets.ask(&clock, api::ENDPOINT).await?)?;
+        let commands = endpoint_commands(&report, &path)?;
+        warn_of_a_profile(environment).await;
+        Ok(commands)
     })?;
     output::data(commands.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says so where SDKs will not come as far as the endpoint: the default profile comes before it.
+async fn warn_of_a_profile(environment: &Environment) {
+    let locations = Locations::of(environment);
+    let Ok(profiles) = profile_file::load(&locations).await else {
+        return;
+    };
+    let Some(profile) = profiles.profile(DEFAULT_PROFILE) else {
+        return;
+    };
+    if let Some(key) = PROFILE_SOURCES
+        .iter()
+        .find(|key| profile.property(key).is_some())
+    {
+        output::note(&format!(
+            "warning: the profile `{DEFAULT_PROFILE}` has `{key}` and outranks credd in this \
+             shell; use `credd exec`, or name no credentials in that profile"
+        ));
+    }
 }
 
 fn endpoint_commands(report: &EndpointReport, path: &str) -> Result<String, Failed> {

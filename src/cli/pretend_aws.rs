@@ -3,7 +3,7 @@
 //! | route | answers |
 //! |---|---|
 //! | `PUT /latest/api/token` | a session token |
-//! | `GET /latest/meta-data/iam/security-credentials-extended` | the role's name |
+//! | `GET /latest/meta-data/iam/security-credentials-extended/` | the role's name |
 //! | `GET /latest/meta-data/iam/security-credentials-extended/demo-role` | its credentials |
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(super) const LIFETIME: Duration = Duration::from_secs(40);
 const OVERLAP: Duration = Duration::from_secs(20);
 
 const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
-const ROLES: &str = "/latest/meta-data/iam/security-credentials-extended";
+const ROLES: &str = "/latest/meta-data/iam/security-credentials-extended/";
 const ROLE: &str = "demo-role";
 
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Endpoint for PretendAws {
             (&Method::PUT, "/latest/api/token") => (StatusCode::OK, "demo-token".to_owned()),
             (&Method::GET, _) if !is_with_token => (StatusCode::UNAUTHORIZED, String::new()),
             (&Method::GET, ROLES) => (StatusCode::OK, ROLE.to_owned()),
-            (&Method::GET, path) if path.strip_prefix(ROLES) == Some("/demo-role") => {
+            (&Method::GET, path) if path.strip_prefix(ROLES) == Some(ROLE) => {
                 (StatusCode::OK, self.credentials())
             }
             _ => (StatusCode::NOT_FOUND, String::new()),

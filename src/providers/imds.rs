@@ -161,6 +161,8 @@ impl ImdsProvider {
         Ok(())
     }
 
+    /// Asks with a slash at the end, as botocore and the Rust SDK do: EC2 takes either form, what
+    /// stands in for it may not.
     async fn discover(&mut self, endpoint: &Uri) -> Result<String, Unprovided> {
         let mut response = self.ask(endpoint, "/").await?;
         if response.status == StatusCode::NOT_FOUND && self.path == Path::Unknown {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Context, Provider, Providing, Unprovided, providing};
-use crate::aws::profile_file::{self, Location, Locations, Section};
+use crate::aws::profile_file::{self, Location, Locations, Profiles, Section};
 use crate::clock::Timestamp;
 use crate::credentials::{AccessKeyId, Credentials, Failure, Provided, Renewal, described};
 use crate::secret::Secret;
@@ -66,7 +66,11 @@ impl ProfileProvider {
             .map_err(|error| Failure::misconfigured(described(&error)))?;
         let name = &locations.profile;
         let Some(section) = profiles.profile(name) else {
-            let problem = format!("there is no profile `{name}` in {}", files(&locations));
+            let problem = format!(
+                "there is no profile `{name}` in {}{}",
+                files(&locations),
+                passed_over(&profiles)
+            );
             return Err(unless_named(&locations, problem));
         };
         if let Some(key) = OTHER_SOURCES
@@ -79,7 +83,7 @@ impl ProfileProvider {
             );
             return Err(Failure::misconfigured(problem).into());
         }
-        match keys(section) {
+        match keys(section, name)? {
             Keys::Whole(credentials) => Ok(Provided {
                 credentials,
                 renewal: Renewal::Reread,
@@ -113,6 +117,14 @@ fn unless_named(locations: &Locations, problem: String) -> Unprovided {
     }
 }
 
+/// What the reader made nothing of: most likely where a missing profile got lost.
+fn passed_over(profiles: &Profiles) -> String {
+    const MOST: usize = 3;
+    let warnings = profiles.warnings().iter().take(MOST);
+    let texts: Vec<String> = warnings.map(|warning| format!("; {warning}")).collect();
+    texts.concat()
+}
+
 fn files(locations: &Locations) -> String {
     let paths: Vec<String> = [&locations.config, &locations.credentials]
         .into_iter()
@@ -132,25 +144,31 @@ enum Keys {
     None,
 }
 
-fn keys(section: &Section) -> Keys {
+fn keys(section: &Section, name: &str) -> Result<Keys, Failure> {
     let text = |key| section.property(key).filter(|value| !value.is_empty());
     let (id, secret) = (text("aws_access_key_id"), text("aws_secret_access_key"));
     let (access_key_id, secret_access_key) = match (id, secret) {
-        (None, None) => return Keys::None,
-        (Some(_), None) => return Keys::Without("aws_secret_access_key"),
-        (None, Some(_)) => return Keys::Without("aws_access_key_id"),
+        (None, None) => return Ok(Keys::None),
+        (Some(_), None) => return Ok(Keys::Without("aws_secret_access_key")),
+        (None, Some(_)) => return Ok(Keys::Without("aws_access_key_id")),
         (Some(access_key_id), Some(secret_access_key)) => (access_key_id, secret_access_key),
     };
-    Keys::Whole(Credentials {
+    // No SDK defines an expiry here, but saml2aws leaves one beside the session that it writes;
+    // without it a session's end is unknown.
+    let expiry = text(EXPIRY_KEY).map(|text| {
+        Timestamp::parse(text).ok_or_else(|| {
+            let problem = format!("`{EXPIRY_KEY}` of profile `{name}` is no RFC 3339 time");
+            Failure::misconfigured(format!("{problem} such as 2026-01-31T12:00:00Z"))
+        })
+    });
+    Ok(Keys::Whole(Credentials {
         access_key_id: AccessKeyId::from(access_key_id.to_owned()),
         secret_access_key: Secret::from(secret_access_key.to_owned()),
         session_token: text("aws_session_token").map(|token| Secret::from(token.to_owned())),
-        // No SDK defines an expiry here, but tools that write sessions into profiles (saml2aws,
-        // aws-mfa) leave one under these names; without it a session's end is unknown.
-        expiry: ["x_security_token_expires", "aws_credential_expiration"]
-            .into_iter()
-            .find_map(|key| Timestamp::parse(text(key)?)),
+        expiry: expiry.transpose()?,
         account_id: text("aws_account_id").map(str::to_owned),
         role_arn: None,
-    })
+    }))
 }
+
+const EXPIRY_KEY: &str = "x_security_token_expires";

@@ -77,7 +77,7 @@ pub fn after_success(life: &Life, now: Timestamp, draw: Draw) -> Duration {
 pub(super) fn floor(renewal: Renewal) -> Duration {
     match renewal {
         Renewal::Mint => MINT_FLOOR,
-        Renewal::Watch | Renewal::WatchStable => FLOOR,
+        Renewal::Reread | Renewal::Watch | Renewal::WatchStable => FLOOR,
     }
 }
 

@@ -118,12 +118,7 @@ impl Service {
             Source::Moto(_) if path.starts_with(EXTENDED) => {
                 return respond(stream, "404 Not Found", "");
             }
-            Source::Moto(moto) => {
-                // moto lists roles only at the path that ends in a slash; EC2 at either.
-                let list = format!("{LEGACY} HTTP");
-                let request = request.replacen(&list, &format!("{LEGACY}/ HTTP"), 1);
-                return pass_on(&request, moto, stream);
-            }
+            Source::Moto(moto) => return pass_on(&request, moto, stream),
         };
         let header = format!("x-aws-ec2-metadata-token: {TOKEN}\r\n");
         let has_token = request.to_ascii_lowercase().contains(&header);
@@ -156,7 +151,6 @@ impl Service {
     }
 }
 
-const LEGACY: &str = "/latest/meta-data/iam/security-credentials";
 const EXTENDED: &str = "/latest/meta-data/iam/security-credentials-extended";
 
 /// What STS answers to `GetCallerIdentity`, with the access key id of the signature as user id.

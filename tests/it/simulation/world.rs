@@ -253,7 +253,7 @@ impl Wire {
             // The token is no longer taken.
             return response(401, HeaderMap::new(), "");
         }
-        if path.ends_with("security-credentials-extended") {
+        if path.ends_with("security-credentials-extended/") {
             return response(200, HeaderMap::new(), "app");
         }
         if self.source == Source::Instance && chance.one_in(100) {

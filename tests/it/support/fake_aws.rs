@@ -246,7 +246,8 @@ impl FakeAws {
     /// `GET /latest/…`, in order.
     pub(crate) fn asked(&self) -> Vec<String> {
         let seen = self.seen().into_iter();
-        seen.map(|seen| format!("{} {}", seen.method, seen.path))
+        // EC2 takes the path of a list with and without a slash at its end.
+        seen.map(|seen| format!("{} {}", seen.method, seen.path.trim_end_matches('/')))
             .collect()
     }
 
