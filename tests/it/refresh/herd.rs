@@ -62,7 +62,7 @@ async fn herd(call: Call) {
     let token = files::read_text_now(&token, 1000).unwrap().to_string();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
-        daemon.run(std::future::pending()).await;
+        daemon.run(std::future::pending()).await.unwrap();
         String::new()
     });
     until(|| aws.pauses() == 1).await;

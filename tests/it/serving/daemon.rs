@@ -96,7 +96,8 @@ impl InProcess {
                     .run(async {
                         let _ = stopped.await;
                     })
-                    .await;
+                    .await
+                    .unwrap();
             });
         });
         let site = site.recv().unwrap();
