@@ -37,8 +37,8 @@ pub(super) async fn serve<S>(
     let activity = Activity::new();
     let service = service_fn(|request: Request<Incoming>| {
         let (endpoint, activity) = (Arc::clone(&endpoint), Arc::clone(&activity));
-        // Boxed, or each connection keeps room for it, which is no longer in any cache when its next
-        // request comes.
+        // Boxed, or each connection keeps room for it, which is no longer in any cache when its
+        // next request comes.
         Box::pin(async move {
             activity.serving();
             let response: Response<Body> = endpoint.respond(request, caller).await;
