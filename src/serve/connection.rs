@@ -37,7 +37,9 @@ pub(super) async fn serve<S>(
     let activity = Activity::new();
     let service = service_fn(|request: Request<Incoming>| {
         let (endpoint, activity) = (Arc::clone(&endpoint), Arc::clone(&activity));
-        async move {
+        // Boxed, or each connection keeps room for it, which is no longer in any cache when its next
+        // request comes.
+        Box::pin(async move {
             activity.serving();
             let response: Response<Body> = endpoint.respond(request, caller).await;
             match response.body() {
@@ -45,7 +47,7 @@ pub(super) async fn serve<S>(
                 Either::Right(_) => activity.leased(),
             }
             Ok::<_, Infallible>(response)
-        }
+        })
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .max_buf_size(HEAD_BYTES)

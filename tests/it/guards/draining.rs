@@ -28,6 +28,10 @@ impl Timeless {
         let upstream = Upstream::hanging();
         let identities = [("default", upstream.uri("/"))];
         let daemon = InProcess::start(Arc::clone(&clock) as _, &identities);
+        // It sets deadlines of its own, which are not to be taken for a connection's.
+        eventually("the first attempt is under way", || {
+            (upstream.calls() == 1).then_some(())
+        });
         Self {
             clock,
             upstream,
