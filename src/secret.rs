@@ -21,12 +21,6 @@ impl Secret {
     pub fn matches(&self, presented: &[u8]) -> bool {
         self.expose().as_bytes().ct_eq(presented).into()
     }
-
-    /// A second copy, for a holder with a life of its own.
-    #[must_use]
-    pub fn duplicate(&self) -> Self {
-        Self::from(self.expose().to_owned())
-    }
 }
 
 impl From<String> for Secret {

@@ -134,7 +134,9 @@ fn name(entry: &Entry<'_>, findings: &mut Findings) -> Option<IdentityName> {
         if !is_presentable(entry.key) {
             findings.hide(entry.key_span.clone());
         }
-        findings.meaning(entry.key_span.clone(), error.to_string());
+        findings
+            .meaning(entry.key_span.clone(), error.to_string())
+            .hint("choose a name such as `billing` or `team-1`");
     }
     name.ok()
 }
@@ -252,7 +254,9 @@ fn endpoint(text: Option<Text<'_>>, findings: &mut Findings) -> Option<String> {
     let uri = absolute_uri(&text, findings)?;
     // Paths are added at its end.
     if uri.query().is_some() {
-        findings.meaning(text.span, "an endpoint has no query");
+        findings
+            .meaning(text.span, "an endpoint has no query")
+            .hint("remove what follows the `?`, and the `?`");
         return None;
     }
     Some(text.value.to_owned())
@@ -315,10 +319,12 @@ fn role(text: Option<Text<'_>>, findings: &mut Findings) -> Option<String> {
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte));
     if !is_fit {
-        findings.meaning(
-            text.span,
-            "the name of an instance profile is letters, digits and `_+=,.@-`",
-        );
+        findings
+            .meaning(
+                text.span,
+                "the name of an instance profile is letters, digits and `_+=,.@-`",
+            )
+            .hint("it is a name, not an ARN or a path");
         return None;
     }
     Some(text.value.to_owned())

@@ -62,7 +62,11 @@ impl<'t> Table<'t> {
     pub(super) fn string(&mut self, key: &str, findings: &mut Findings) -> Option<Text<'t>> {
         let entry = self.take(key)?;
         let Some(text) = text(entry.value) else {
-            entry.is_not("a string", findings);
+            entry.is_not(
+                "a string",
+                "write it between quotes, as in `\"ops\"`",
+                findings,
+            );
             return None;
         };
         text.checked(entry.key, findings)
@@ -72,7 +76,8 @@ impl<'t> Table<'t> {
     pub(super) fn strings(&mut self, key: &str, findings: &mut Findings) -> Option<Vec<Text<'t>>> {
         let entry = self.take(key)?;
         let DeValue::Array(array) = entry.value.get_ref() else {
-            entry.is_not("an array of strings", findings);
+            let hint = "write it between brackets, as in `[\"127.0.0.1:9169\"]`";
+            entry.is_not("an array of strings", hint, findings);
             return None;
         };
         let mut strings = Vec::new();
@@ -84,7 +89,9 @@ impl<'t> Table<'t> {
                     findings.hide_values(element);
                 }
                 let message = format!("`{key}` holds strings only, not {}", kind(element));
-                findings.meaning(element.span(), message);
+                findings
+                    .meaning(element.span(), message)
+                    .hint("write each between quotes, as in `\"127.0.0.1:9169\"`");
             }
         }
         Some(strings)
@@ -105,7 +112,11 @@ impl<'t> Entry<'t> {
         }
         // Any name can stand where a table is expected, that of a secret too.
         self.hide(findings);
-        self.is_not("a table", findings);
+        self.is_not(
+            "a table",
+            "it has keys of its own, below a header in brackets",
+            findings,
+        );
         None
     }
 
@@ -121,7 +132,7 @@ impl<'t> Entry<'t> {
         findings.hide_values(self.value);
     }
 
-    fn is_not(&self, expected: &str, findings: &mut Findings) {
+    fn is_not(&self, expected: &str, hint: &str, findings: &mut Findings) {
         if is_structure(self.value) {
             self.hide(findings);
         }
@@ -130,7 +141,7 @@ impl<'t> Entry<'t> {
             quoted(self.key),
             kind(self.value)
         );
-        findings.meaning(self.key_span.clone(), message);
+        findings.meaning(self.key_span.clone(), message).hint(hint);
     }
 
     /// Reports the key as one that the table does not have.
@@ -155,14 +166,19 @@ impl<'t> Entry<'t> {
 impl Text<'_> {
     /// No setting is empty, and none has characters that a log or a terminal would act on.
     fn checked(self, key: &str, findings: &mut Findings) -> Option<Self> {
-        let problem = if self.value.trim().is_empty() {
-            "is empty"
+        let (problem, hint) = if self.value.trim().is_empty() {
+            ("is empty", "give it a value, or remove the key")
         } else if self.value.contains(char::is_control) {
-            "holds a control character"
+            (
+                "holds a control character",
+                "write it on one line, without escapes",
+            )
         } else {
             return Some(self);
         };
-        findings.meaning(self.span, format!("`{key}` {problem}"));
+        findings
+            .meaning(self.span, format!("`{key}` {problem}"))
+            .hint(hint);
         None
     }
 }

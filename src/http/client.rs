@@ -36,19 +36,22 @@ impl Client {
         // All of them are checked before any is asked, and what was checked is what is asked: a
         // name that answers differently the second time gains nothing.
         for address in &addresses {
-            // An IPv4 address may come in the dress of an IPv6 one.
-            let plain = SocketAddr::new(address.ip().to_canonical(), address.port());
-            if self.own.contains(&plain) {
-                return Err(Stage::OwnEndpoint(*address));
-            }
-            if !target.is_https && !(limits.plain)(plain.ip()) {
+            if !target.is_https && !(limits.plain)(address.ip().to_canonical()) {
                 return Err(Stage::NotAllowed(*address));
             }
         }
         let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
         for address in addresses {
             match timeout(&*self.clock, limits.connect, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return self.ask(stream, &target, request, limits).await,
+                Ok(Ok(stream)) => {
+                    // Asked of the connection: 0.0.0.0 and IPv6 forms lead to 127.0.0.1 too.
+                    let peer = stream.peer_addr().map_err(Stage::Connect)?;
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                    if self.own.contains(&peer) {
+                        return Err(Stage::OwnEndpoint(peer));
+                    }
+                    return self.ask(stream, &target, request, limits).await;
+                }
                 Ok(Err(error)) => last = error,
                 Err(_) => last = std::io::ErrorKind::TimedOut.into(),
             }

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 const HEAD_BYTES: usize = 16 * 1024;
 
 /// A stopping daemon gives answers under way this long. None may wait for longer than 800 ms.
-pub const DRAIN: Duration = Duration::from_secs(1);
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// Serves until the client leaves, does nothing for too long, or `stop` says so.
 pub(super) async fn serve<S>(

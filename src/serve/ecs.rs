@@ -23,7 +23,7 @@ use crate::clock::timeout;
 use crate::refresh::{Answer, SnapshotReader};
 
 /// How long a request may wait for credentials that are on their way: PHP and C++ give up at 1 s.
-pub const WAIT: Duration = Duration::from_millis(800);
+const WAIT: Duration = Duration::from_millis(800);
 
 /// How long after its start the daemon waits for leases from before: `credd exec` asks five times
 /// a second.

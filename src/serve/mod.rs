@@ -26,8 +26,7 @@ use crate::identity::IdentityName;
 use crate::refresh::SnapshotReader;
 
 pub use admin::Admin;
-pub use connection::DRAIN;
-pub use ecs::{Public, WAIT};
+pub use ecs::Public;
 pub use lease::LeaseBody;
 pub use listener::{BindError, Connections, Listener, serve};
 pub use refusal::Refusal;

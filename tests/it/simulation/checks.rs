@@ -98,8 +98,9 @@ fn floor(source: Source, failure: Option<&Failure>) -> Duration {
             Source::Instance | Source::Task => SUCCESS_FLOOR,
         };
     };
+    // A longer hint gives way to a set that is still good, though never by more than this.
     let hint = failure.retry_after.unwrap_or_default();
-    retry::FLOOR.max(hint.min(retry::HINT_CAP))
+    retry::FLOOR.max(hint.min(Duration::from_mins(1)))
 }
 
 impl Provider for Observed {

@@ -194,6 +194,12 @@ fn credd_does_not_ask_itself_by_any_of_its_names() {
             assert!(failure.message.contains("its own source"), "{failure}");
             assert_eq!(failure.class, FailureClass::Misconfigured);
         }
+        // Not an address that containers are asked at, but one that leads back here.
+        let anywhere = format!("http://0.0.0.0:{port}");
+        let mut sources = Sources::new(&clock).set("AWS_EC2_METADATA_SERVICE_ENDPOINT", anywhere);
+        sources.own = vec![address];
+        let failure = sources.failure().await;
+        assert!(failure.message.contains("its own source"), "{failure}");
     });
 }
 
