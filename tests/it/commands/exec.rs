@@ -1,6 +1,6 @@
 //! What a program sees that `credd exec` runs, and how its end is passed on.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use credd::os::files;
 use rustix::process::Signal;
@@ -32,6 +32,25 @@ fn the_exit_code_is_that_of_the_program() {
         let said = Said::by(&mut place.exec(&[], script));
         assert_eq!(said.code(), Some(code), "{script}: {said:?}");
     }
+}
+
+#[test]
+fn the_program_makes_files_with_the_modes_of_whoever_ran_it() {
+    let (place, _upstream) = place();
+    let _daemon = place.serve();
+    let own = Said::by(Command::new("sh").args(["-c", "umask"])).data();
+    assert_eq!(Said::by(&mut place.exec(&[], "umask")).data(), own);
+}
+
+#[test]
+fn a_signal_that_is_ignored_stays_ignored() {
+    let (place, _upstream) = place();
+    let _daemon = place.serve();
+    // As nohup has it. The parent of the shell is `credd exec`.
+    let script = "kill -HUP $PPID; kill -HUP $$; echo alive";
+    let words = ["exec", "--", "sh", "-c", script];
+    let said = Said::by(&mut place.credd_with_signals("--ignore-signal=HUP", &words));
+    assert_eq!(said.data(), "alive\n");
 }
 
 #[test]

@@ -79,9 +79,17 @@ fn terminal(place: &Place, redirection: &str) -> Running {
         turn=0; while [ $turn -lt 300000 ]; do turn=$((turn+1)); done
         echo counted $count";
     let exec = format!("\"$CREDD\" exec -- sh -c '{script}' {redirection}");
-    let mut command = Command::new("script");
+    let mut command = Command::new("/usr/bin/env");
     command
-        .args(["-q", "-e", "-c", &exec, "/dev/null"])
+        .args([
+            "--default-signal",
+            "script",
+            "-q",
+            "-e",
+            "-c",
+            &exec,
+            "/dev/null",
+        ])
         .env_clear();
     for (name, value) in place.credd(&[]).get_envs() {
         command.env(name, value.unwrap());

@@ -83,8 +83,15 @@ impl Place {
 
     /// `credd` with these words, and with nothing in its environment that is not said here.
     pub(crate) fn credd(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_credd"));
+        // Whoever runs tests in the background may have signals ignored.
+        self.credd_with_signals("--default-signal", words)
+    }
+
+    /// The same with an option of env(1) that says what becomes of signals.
+    pub(crate) fn credd_with_signals(&self, signals: &str, words: &[&str]) -> Command {
+        let mut command = Command::new("/usr/bin/env");
         command
+            .args([signals, env!("CARGO_BIN_EXE_credd")])
             .args(words)
             .env_clear()
             .env("HOME", self.home())
