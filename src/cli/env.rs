@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use super::daemon_socket::{DaemonSockets, parse};
 use super::get::credentials_path;
-use super::sdk_environment::{FULL_URI, OUTRANKING, PROFILE_SOURCES, TOKEN, TOKEN_FILE};
+use super::sdk_environment::{FULL_URI, OUTRANKING, TOKEN, TOKEN_FILE};
 use super::{EnvArguments, Failed, Outcome, block_on, output};
 use crate::api::{self, EndpointReport};
 use crate::aws::formats::Answer;
-use crate::aws::profile_file::{self, DEFAULT_PROFILE, Locations};
+use crate::aws::profile_file::{self, DEFAULT_PROFILE, Locations, OTHER_SOURCES};
 use crate::clock::SystemClock;
 use crate::credentials::Credentials;
 use crate::environment::Environment;
@@ -45,8 +45,8 @@ async fn warn_of_a_profile(environment: &Environment) {
     let Some(profile) = profiles.profile(DEFAULT_PROFILE) else {
         return;
     };
-    if let Some(key) = PROFILE_SOURCES
-        .iter()
+    if let Some(key) = std::iter::once(&"aws_access_key_id")
+        .chain(&OTHER_SOURCES)
         .find(|key| profile.property(key).is_some())
     {
         output::note(&format!(

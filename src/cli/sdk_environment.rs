@@ -34,14 +34,3 @@ pub(super) const OUTRANKING: [&str; 16] = [
     "AWS_SECRET_KEY",
     "SECRET_ACCESS_KEY",
 ];
-
-/// Keys with which a profile becomes a source of credentials.
-pub(super) const PROFILE_SOURCES: [&str; 7] = [
-    "aws_access_key_id",
-    "role_arn",
-    "web_identity_token_file",
-    "sso_session",
-    "sso_start_url",
-    "login_session",
-    "credential_process",
-];

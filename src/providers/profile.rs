@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Context, Provider, Providing, Unprovided, providing};
-use crate::aws::profile_file::{self, Location, Locations, Profiles, Section};
+use crate::aws::profile_file::{self, Location, Locations, OTHER_SOURCES, Profiles, Section};
 use crate::clock::Timestamp;
 use crate::credentials::{AccessKeyId, Credentials, Failure, Provided, Renewal, described};
 use crate::secret::Secret;
@@ -36,17 +36,6 @@ impl Config {
         locations
     }
 }
-
-/// Keys of a profile that name other sources than its own keys.
-const OTHER_SOURCES: [&str; 7] = [
-    "role_arn",
-    "credential_source",
-    "web_identity_token_file",
-    "sso_session",
-    "sso_start_url",
-    "login_session",
-    "credential_process",
-];
 
 pub(super) struct ProfileProvider {
     config: Config,

@@ -27,6 +27,17 @@ pub enum FileKind {
     Credentials,
 }
 
+/// Keys with which a profile names another source of credentials than keys of its own.
+pub const OTHER_SOURCES: [&str; 7] = [
+    "role_arn",
+    "credential_source",
+    "web_identity_token_file",
+    "sso_session",
+    "sso_start_url",
+    "login_session",
+    "credential_process",
+];
+
 /// What one file says, or both together.
 #[derive(Debug, Default)]
 pub struct Profiles {
