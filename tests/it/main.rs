@@ -8,6 +8,7 @@ mod clients;
 mod commands;
 mod config_cases;
 mod guards;
+mod http;
 mod imds_vectors;
 mod profile_file_vectors;
 mod refresh;
