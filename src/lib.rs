@@ -19,6 +19,7 @@
 //! | 7 | [`aws`] | what AWS defines: profile files, wire formats, endpoints |
 //! | 8 | [`api`] | what commands and daemon say to each other |
 //! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
+//! |   | [`program`] | programs that credd runs, within limits |
 //! |   | [`telemetry`] | the log |
 //! | 9 | [`credentials`] [`identity`] | the nouns |
 //! | 10 | [`retry`] | how long to wait before the next attempt |
@@ -80,6 +81,7 @@ pub mod aws;
 
 pub mod api;
 pub mod http;
+pub mod program;
 pub mod telemetry;
 
 pub mod credentials;

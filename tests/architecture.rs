@@ -83,6 +83,11 @@ const HOMES: &[Home] = &[
         because: "the daemon is told to stop, and `exec` passes on what it is told",
     },
     Home {
+        what: "tokio::process",
+        modules: &["program", "cli"],
+        because: "what credd runs is bounded and ended in one place; `exec` runs the user's own",
+    },
+    Home {
         what: "toml",
         modules: &["config"],
         because: "the config is read once, into types that cannot be wrong",

@@ -11,6 +11,7 @@ mod guards;
 mod http;
 mod imds_vectors;
 mod profile_file_vectors;
+mod programs;
 mod refresh;
 mod serving;
 mod simulation;
