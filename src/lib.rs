@@ -23,6 +23,7 @@
 //! |   | [`telemetry`] | the log |
 //! | 9 | [`credentials`] [`identity`] | the nouns |
 //! | 10 | [`retry`] | how long to wait before the next attempt |
+//! |    | [`secret_place`] | where a secret that a config names is kept |
 //! | 11 | [`clock`] [`environment`] [`os`] [`random`] [`secret`] | the ground |
 //!
 //! # Tasks
@@ -88,6 +89,7 @@ pub mod credentials;
 pub mod identity;
 
 pub mod retry;
+pub mod secret_place;
 
 pub mod clock;
 pub mod environment;
