@@ -4,6 +4,7 @@ pub mod chain;
 pub mod container;
 mod environment;
 pub mod imds;
+pub mod keys;
 pub mod process;
 pub mod profile;
 

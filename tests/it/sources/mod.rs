@@ -1,6 +1,7 @@
 //! The chain and its providers, end to end through real sockets.
 
 mod container;
+mod keys;
 mod metadata;
 mod order;
 mod process;
