@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::clock::Timestamp;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Principal};
 use crate::secret::Secret;
 
 /// A parsed answer: a complete set, or the service's word that there is none.
@@ -54,6 +54,7 @@ impl Answer {
         let issued = fields
             .last_updated
             .and_then(|text| Timestamp::parse(text.expose()));
+        let role_arn = plain(fields.role_arn);
         let credentials = Credentials {
             access_key_id: required("AccessKeyId", fields.access_key_id)?
                 .expose()
@@ -63,7 +64,12 @@ impl Answer {
             session_token: Some(required("Token", fields.token)?),
             expiry: Some(expiry),
             account_id: plain(fields.account_id),
-            role_arn: plain(fields.role_arn),
+            principal: if role_arn.is_some() {
+                Principal::Role
+            } else {
+                Principal::Unknown
+            },
+            role_arn,
         };
         Ok(Self::Credentials {
             credentials,
