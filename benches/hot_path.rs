@@ -14,7 +14,7 @@ use std::time::Duration;
 use credd::authz::{Caller, Lease, Policy, Presented, Scope, Tokens, new_token};
 use credd::aws::formats;
 use credd::clock::{Clock, SharedClock, SystemClock, Timestamp};
-use credd::credentials::{AccessKeyId, Credentials, Provided, Renewal};
+use credd::credentials::{AccessKeyId, Credentials, Principal, Provided, Renewal};
 use credd::identity::IdentityName;
 use credd::providers::{Provider, Providing};
 use credd::random::{Draw, SystemDraws};
@@ -202,5 +202,6 @@ fn credentials(now: Timestamp) -> Credentials {
         expiry: Some(now.plus(Duration::from_hours(6))),
         account_id: Some("000000000000".to_owned()),
         role_arn: None,
+        principal: Principal::Role,
     }
 }

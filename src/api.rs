@@ -90,6 +90,8 @@ pub struct IdentityStatus {
     pub state: String,
     /// Whether clients get credentials.
     pub is_served: bool,
+    /// Whether it holds long-lived keys, from which others are derived and which nobody gets.
+    pub is_source_only: bool,
     /// `instance metadata`, `profile ops`, …
     pub source: Option<String>,
     /// The last four of the access key id.

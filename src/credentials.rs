@@ -1,6 +1,7 @@
 //! Credentials and the ways of not getting any.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -17,6 +18,30 @@ pub struct Credentials {
     pub expiry: Option<Timestamp>,
     pub account_id: Option<String>,
     pub role_arn: Option<String>,
+    pub principal: Principal,
+}
+
+/// Who credentials act as, as far as it matters to what STS does with them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Principal {
+    /// A user's keys, or a session that `GetSessionToken` made of them.
+    User,
+    /// A role's session: a role assumed with it lives for an hour at most ("role chaining", STS
+    /// API reference).
+    Role,
+    #[default]
+    Unknown,
+}
+
+impl Principal {
+    /// All that keys tell by themselves: a user has long-lived ones.
+    pub fn of_keys(is_long_lived: bool) -> Self {
+        if is_long_lived {
+            Self::User
+        } else {
+            Self::Unknown
+        }
+    }
 }
 
 impl Credentials {
@@ -93,6 +118,25 @@ pub enum Renewal {
     /// Like `Watch`, and AWS keeps honouring a set past its expiry while the source cannot renew
     /// it: IMDS static stability.
     WatchStable,
+    /// Asking takes a person, who is asked this long before the end, and once more.
+    Ask(Warnings),
+}
+
+/// How long before the end of a session the person who can renew it is asked for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Warnings {
+    pub first: Duration,
+    /// Shorter than the first.
+    pub last: Duration,
+}
+
+impl Default for Warnings {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_hours(1),
+            last: Duration::from_mins(10),
+        }
+    }
 }
 
 /// Why there is no (new) set.
@@ -102,11 +146,13 @@ pub struct Failure {
     /// For clients: the `code` of the error body.
     pub code: &'static str,
     /// For clients: what to do. Never holds anything that an upstream said.
-    pub advice: &'static str,
+    pub advice: Cow<'static, str>,
     /// For the log and for operators: what was attempted, on what, and what came of it.
     pub message: String,
     /// The upstream's own word on when to come back.
     pub retry_after: Option<Duration>,
+    /// What a person is asked, where only that helps: the serial of an MFA device.
+    pub challenge: Option<Arc<str>>,
 }
 
 /// What a failure calls for.
@@ -145,6 +191,9 @@ impl FailureClass {
 /// `code` of answers that a client may retry: old Go SDKs retry on this word alone.
 pub const CODE_RETRY: &str = "RequestTimeout";
 
+/// `code` of answers that wait for an MFA code.
+pub const CODE_MFA: &str = "MfaRequired";
+
 impl Failure {
     pub fn transient(message: impl Into<String>) -> Self {
         let advice = "credentials are not available yet; credd keeps trying, so ask again";
@@ -175,13 +224,13 @@ impl Failure {
         )
     }
 
-    /// Long-lived keys were found where only temporary credentials are handed out.
+    /// Long-lived keys are what others are derived from, and nothing to hand out.
     pub fn long_lived(source: &str) -> Self {
-        let advice = "this identity has long-lived keys, which credd does not hand out; give it a \
-                      source of temporary credentials: an instance or task role, or a session";
+        let advice = "this identity has long-lived keys, which feed others and are never handed \
+                      out; ask for an identity that is derived from it";
         let message = format!(
-            "{source} holds long-lived keys (no session token), which never leave credd; use an \
-             instance role, a task role or temporary keys instead"
+            "{source} holds long-lived keys (no session token), which never leave credd; ask for \
+             an identity that is derived from it"
         );
         Self::new(
             FailureClass::Misconfigured,
@@ -191,13 +240,27 @@ impl Failure {
         )
     }
 
+    /// A session takes an MFA code that only a person has.
+    pub fn mfa_required(identity: &str, serial: &str) -> Self {
+        let advice = format!("an MFA code is needed: run `credd mfa {identity}` on this host");
+        let message = format!(
+            "a code of MFA device {serial} is needed; run `credd mfa {identity}` and type it in"
+        );
+        Self {
+            advice: advice.into(),
+            challenge: Some(serial.into()),
+            ..Self::new(FailureClass::NeedsPerson, CODE_MFA, "", message)
+        }
+    }
+
     fn new(class: FailureClass, code: &'static str, advice: &'static str, message: String) -> Self {
         Self {
             class,
             code,
-            advice,
+            advice: advice.into(),
             message,
             retry_after: None,
+            challenge: None,
         }
     }
 }
@@ -243,6 +306,7 @@ mod tests {
             expiry: None,
             account_id: None,
             role_arn: None,
+            principal: Principal::Unknown,
         };
         let printed = format!("{credentials:?}");
         assert!(

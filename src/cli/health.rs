@@ -15,7 +15,7 @@ pub(super) fn run(place: &Place, environment: &Environment) -> Outcome {
     let unserved: Vec<String> = report
         .identities
         .iter()
-        .filter(|identity| !identity.is_served)
+        .filter(|identity| !identity.is_served && !identity.is_source_only)
         .map(|identity| format!("{} is {}", identity.name, identity.state))
         .collect();
     if unserved.is_empty() {

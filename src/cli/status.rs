@@ -97,6 +97,7 @@ fn failure(identity: &IdentityStatus) -> Option<String> {
 fn row(identity: &IdentityStatus) -> [String; 6] {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let expires_in = match (&identity.key, identity.seconds_left) {
+        (Some(_), None) if identity.is_source_only => Some("never".to_owned()),
         (Some(_), None) => Some("expiry unknown".to_owned()),
         (_, seconds) => seconds.map(duration),
     };

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::authz::{Lease, Policy, Scope, Tokens};
@@ -20,9 +20,9 @@ use crate::environment::Environment;
 use crate::http::{Client, Proxies, Roots};
 use crate::identity::IdentityName;
 use crate::os::{memory, process};
-use crate::providers::{Context, chain};
+use crate::providers::Surroundings;
 use crate::random::Draws;
-use crate::refresh::{Refresher, SnapshotReader, refresher};
+use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{self, Admin, BindError, Connections, Listener, Public, Site};
 use runtime_directory::{Lock, RuntimeDirectory, Unusable};
 
@@ -40,7 +40,8 @@ pub struct Parts {
 /// A daemon whose sockets are bound and whose identities are about to be refreshed.
 pub struct Daemon {
     site: Arc<Site>,
-    refreshers: Vec<Refresher>,
+    identities: Opened,
+    begun: mpsc::UnboundedReceiver<Kept>,
     public: Vec<Listener>,
     admin: Listener,
     clock: SharedClock,
@@ -116,26 +117,20 @@ impl Daemon {
         let url = own.first().map(|address| format!("http://{address}"));
         let client = Client::new(Arc::clone(&clock), own, roots);
         let transport = Arc::new(client.through(Proxies::of(&environment)));
-        let context = Context {
+        let surroundings = Surroundings {
             environment,
             transport,
             clock: Arc::clone(&clock),
         };
-        let (refreshers, readers): (Vec<_>, Vec<SnapshotReader>) = config
-            .identities
-            .iter()
-            .map(|(name, links)| {
-                let provider = Box::new(chain::build(links, &context));
-                refresher(name.clone(), provider, Arc::clone(&clock), draws(name))
-            })
-            .unzip();
-        let identities = readers
-            .into_iter()
-            .map(|reader| (reader.identity().clone(), reader));
+        let parts = refresh::Parts {
+            surroundings,
+            draws,
+        };
+        let (identities, begun) = Identities::open_all(config.identities, parts);
         let site = Arc::new(Site {
             began: clock.boot(),
             clock: Arc::clone(&clock),
-            identities: identities.collect(),
+            identities: identities.readers(),
             policy: Policy {
                 owner: process::effective_uid(),
             },
@@ -145,7 +140,8 @@ impl Daemon {
         });
         Ok(Self {
             site,
-            refreshers,
+            identities,
+            begun,
             public,
             admin,
             clock,
@@ -179,10 +175,9 @@ impl Daemon {
         listening.spawn(serve::serve(self.admin, admin, connections, stopped));
 
         let mut keeping = JoinSet::new();
-        for refresher in self.refreshers {
-            keeping.spawn(refresher.run());
-        }
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
+        let _identities = self.identities;
+        keeping.spawn(keep(self.begun));
         tracing::info!(
             url = self.site.url,
             identities = self.site.identities.len(),
@@ -225,6 +220,21 @@ impl fmt::Debug for Daemon {
             .debug_struct("Daemon")
             .field("site", &self.site)
             .finish_non_exhaustive()
+    }
+}
+
+/// Runs each refresher as it is begun. Ends only when one of them has panicked.
+async fn keep(mut begun: mpsc::UnboundedReceiver<Kept>) {
+    let mut running = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(kept) = begun.recv() => {
+                running.spawn(kept.run());
+            }
+            Some(ended) = running.join_next() => if ended.is_err() {
+                return;
+            }
+        }
     }
 }
 

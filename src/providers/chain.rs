@@ -1,9 +1,14 @@
 //! The chain: providers tried in order, first as data, then run.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use super::environment::EnvironmentProvider;
-use super::{Context, Provider, Providing, Unprovided, container, imds, profile, providing};
+use super::{
+    Context, News, Provider, Providing, SourceIdentity, Unprovided, container, imds, profile,
+    providing,
+};
 use crate::credentials::{Failure, Provided};
 
 /// One link of a chain, as configured.
@@ -16,6 +21,23 @@ pub enum Link {
 }
 
 impl Link {
+    /// What it is derived from.
+    pub fn from(&self) -> Option<&SourceIdentity> {
+        match self {
+            Self::Environment
+            | Self::Profile(_)
+            | Self::Container(_)
+            | Self::InstanceMetadata(_) => None,
+        }
+    }
+
+    fn may_be_long_lived(&self) -> bool {
+        match self {
+            Self::Environment | Self::Profile(_) => true,
+            Self::Container(_) | Self::InstanceMetadata(_) => false,
+        }
+    }
+
     /// Its name in messages.
     fn name(&self) -> &'static str {
         match self {
@@ -35,6 +57,16 @@ pub fn default_chain() -> Vec<Link> {
         Link::Container(container::Config::default()),
         Link::InstanceMetadata(imds::Config::default()),
     ]
+}
+
+/// Whether what the chain finds may be keys that no expiry ends.
+pub fn may_be_long_lived(links: &[Link]) -> bool {
+    links.iter().any(Link::may_be_long_lived)
+}
+
+/// Makes a chain's providers, for an identity that clients get.
+pub fn build_served(links: &[Link], context: &Context) -> Box<dyn Provider> {
+    Box::new(build(links, context))
 }
 
 /// Makes a chain's providers. Nothing is asked yet.
@@ -110,6 +142,30 @@ fn after_skipping(skipped: &[String], failure: Failure) -> Failure {
 impl Provider for Chain {
     fn provide(&mut self) -> Providing<'_> {
         providing(self.attempt())
+    }
+
+    fn news(&mut self) -> News<'_> {
+        let mut all: Vec<News<'_>> = self
+            .links
+            .iter_mut()
+            .map(|(_, provider)| provider.news())
+            .collect();
+        Box::pin(poll_fn(move |context| {
+            if all
+                .iter_mut()
+                .any(|news| news.as_mut().poll(context).is_ready())
+            {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        }))
+    }
+
+    fn forget(&mut self) {
+        for (_, provider) in &mut self.links {
+            provider.forget();
+        }
     }
 
     fn draws_on_shared_quota(&self) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Provider, Providing, Unprovided, providing};
 use crate::clock::Timestamp;
-use crate::credentials::{AccessKeyId, Credentials, Failure, Provided, Renewal};
+use crate::credentials::{AccessKeyId, Credentials, Failure, Principal, Provided, Renewal};
 use crate::environment::Environment;
 use crate::secret::Secret;
 
@@ -52,6 +52,7 @@ fn read(environment: &Environment) -> Result<Provided, Unprovided> {
             expiry,
             account_id: environment.variable("AWS_ACCOUNT_ID").map(str::to_owned),
             role_arn: None,
+            principal: Principal::of_keys(session_token.is_none()),
         },
         renewal: Renewal::Reread,
         issued: None,

@@ -16,7 +16,7 @@ use crate::aws::formats::Answer;
 use crate::aws::imds_endpoint::{self, Settings};
 use crate::aws::profile_file::{self, Locations};
 use crate::clock::BootInstant;
-use crate::credentials::{Failure, Provided, Renewal, described};
+use crate::credentials::{Credentials, Failure, Principal, Provided, Renewal, described};
 use crate::http::{HttpError, Limits, Response, Route};
 
 /// What credd.toml says of the service. What it leaves out comes from the environment, then from
@@ -337,7 +337,10 @@ fn read(response: &Response, name: &str) -> Result<Provided, Unprovided> {
             credentials,
             issued,
         }) => Ok(Provided {
-            credentials,
+            credentials: Credentials {
+                principal: Principal::Role,
+                ..credentials
+            },
             renewal: Renewal::WatchStable,
             issued,
             source: "instance metadata".into(),

@@ -1,7 +1,7 @@
 //! Keys that credd.toml names: the access key id as it is, the secrets by where they are kept.
 
 use super::{Context, Provider, Providing, Unprovided, providing};
-use crate::credentials::{AccessKeyId, Credentials, Failure, Provided, Renewal};
+use crate::credentials::{AccessKeyId, Credentials, Failure, Principal, Provided, Renewal};
 use crate::secret::Secret;
 use crate::secret_place::SecretPlace;
 
@@ -39,6 +39,7 @@ impl KeysProvider {
         };
         Ok(Provided {
             credentials: Credentials {
+                principal: Principal::of_keys(session_token.is_none()),
                 access_key_id: access_key_id.clone(),
                 secret_access_key,
                 session_token,

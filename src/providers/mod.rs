@@ -7,6 +7,7 @@ pub mod imds;
 pub mod keys;
 pub mod process;
 pub mod profile;
+pub mod source;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,10 +17,23 @@ use crate::clock::SharedClock;
 use crate::credentials::{Failure, Provided};
 use crate::environment::Environment;
 use crate::http::{Response, Transport};
+use crate::identity::IdentityName;
+
+pub use source::{News, Source, SourceIdentity, Sources};
 
 /// One way to obtain credentials. Its refresher is its only caller, one call at a time.
 pub trait Provider: Send {
     fn provide(&mut self) -> Providing<'_>;
+
+    /// Completes when an attempt is worth making at once, whatever the schedule says: the source
+    /// identity whose failure was the last one's cause has changed, or a person has answered.
+    /// Dropping it loses nothing.
+    fn news(&mut self) -> News<'_> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Drops what was obtained so far, as `credd forget` asks.
+    fn forget(&mut self) {}
 
     /// Whether attempts count against a quota that other hosts share, as those at STS do: then a
     /// fleet that boots together spreads its first attempts.
@@ -49,9 +63,37 @@ impl From<Failure> for Unprovided {
 /// All that providers may look at besides their own configuration.
 #[derive(Debug, Clone)]
 pub struct Context {
+    /// The identity that the provider serves, or is a hop of.
+    pub identity: IdentityName,
+    pub surroundings: Surroundings,
+    pub sources: Arc<dyn Sources>,
+}
+
+/// What all providers share.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
     pub environment: Arc<Environment>,
     pub transport: Arc<dyn Transport>,
     pub clock: SharedClock,
+}
+
+impl Context {
+    /// For a chain that stands alone.
+    pub fn alone(surroundings: Surroundings) -> Self {
+        Self {
+            identity: IdentityName::default(),
+            surroundings,
+            sources: Arc::new(source::NoSources),
+        }
+    }
+}
+
+impl std::ops::Deref for Context {
+    type Target = Surroundings;
+
+    fn deref(&self) -> &Surroundings {
+        &self.surroundings
+    }
 }
 
 /// What an answer without credentials calls for, by its status.

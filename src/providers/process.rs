@@ -35,11 +35,13 @@ impl ProcessProvider {
     /// Keys without a session token are given as they are: whoever builds on this provider makes
     /// a session of them, or refuses.
     async fn attempt(&self) -> Result<Provided, Unprovided> {
-        let Context {
-            environment, clock, ..
-        } = &self.context;
+        let Context { surroundings, .. } = &self.context;
         let command = &self.config.command;
-        let run = command.run(Limits::OF_SDKS, environment, &**clock);
+        let run = command.run(
+            Limits::OF_SDKS,
+            &surroundings.environment,
+            &*surroundings.clock,
+        );
         let output = run.await.map_err(failure)?;
         let program = command.name();
         let credentials = parse_process(&output.stdout).map_err(|problem| {

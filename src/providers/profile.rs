@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use super::{Context, Provider, Providing, Unprovided, providing};
 use crate::aws::profile_file::{self, Location, Locations, OTHER_SOURCES, Profiles, Section};
 use crate::clock::Timestamp;
-use crate::credentials::{AccessKeyId, Credentials, Failure, Provided, Renewal, described};
+use crate::credentials::{
+    AccessKeyId, Credentials, Failure, Principal, Provided, Renewal, described,
+};
 use crate::secret::Secret;
 
 /// What credd.toml says of the files. What it leaves out comes from the environment.
@@ -157,6 +159,7 @@ fn keys(section: &Section, name: &str) -> Result<Keys, Failure> {
         expiry: expiry.transpose()?,
         account_id: text("aws_account_id").map(str::to_owned),
         role_arn: None,
+        principal: Principal::of_keys(text("aws_session_token").is_none()),
     }))
 }
 

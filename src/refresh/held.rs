@@ -34,6 +34,8 @@ pub enum Expiry {
     Unknown {
         at_the_latest: Timestamp,
     },
+    /// Long-lived keys.
+    Never,
 }
 
 /// A set that was good when it was obtained.
@@ -47,13 +49,22 @@ pub struct Held {
     pub expiry: Expiry,
     /// The set's own share of chance, for its refresh and its stretch.
     pub draw: Draw,
-    advertised: Timestamp,
-    body: Bytes,
+    handed_out: HandedOut,
+}
+
+/// What clients get of a set.
+#[derive(Clone)]
+enum HandedOut {
+    Body {
+        bytes: Bytes,
+        advertised: Timestamp,
+    },
+    /// Nothing: it is there for what is derived from it.
+    Nothing(Arc<Failure>),
 }
 
 impl Held {
-    /// Takes over what a provider gave, unless it is worse than what `held` has: expired, or
-    /// nothing to hand out.
+    /// Takes over what a provider gave, unless it is worse than what `held` has: expired.
     pub fn adopt(
         provided: Provided,
         held: Option<&Self>,
@@ -66,12 +77,10 @@ impl Held {
             issued,
             source,
         } = provided;
-        if credentials.is_long_lived() {
-            return Err(Failure::long_lived(&source));
-        }
         let same = held.filter(|held| held.is_same_set(&credentials));
         let expiry = match (credentials.expiry, same) {
             (Some(expiry), _) => Expiry::Known(expiry),
+            (None, _) if credentials.is_long_lived() => Expiry::Never,
             // Reading it again gives an old session no new life.
             (None, Some(held)) => held.expiry,
             (None, None) => Expiry::Unknown {
@@ -88,10 +97,12 @@ impl Held {
             obtained,
             expiry,
             draw,
-            advertised: now,
-            body: Bytes::new(),
+            handed_out: HandedOut::Body {
+                bytes: Bytes::new(),
+                advertised: now,
+            },
         };
-        adopted.rendered(now)
+        Ok(adopted.rendered(now))
     }
 
     /// Whether these are the credentials that are already held.
@@ -100,7 +111,7 @@ impl Held {
             && self.credentials.expiry == credentials.expiry
     }
 
-    pub fn credentials(&self) -> &Credentials {
+    pub fn credentials(&self) -> &Arc<Credentials> {
         &self.credentials
     }
 
@@ -111,7 +122,7 @@ impl Held {
             obtained: self.obtained,
             expiry: match self.expiry {
                 Expiry::Known(expiry) => Some(expiry),
-                Expiry::Unknown { .. } => None,
+                Expiry::Unknown { .. } | Expiry::Never => None,
             },
         }
     }
@@ -121,28 +132,50 @@ impl Held {
         match self.expiry {
             Expiry::Known(expiry) => expiry,
             Expiry::Unknown { at_the_latest } => at_the_latest,
+            Expiry::Never => Timestamp::from_unix_millis(i64::MAX),
         }
     }
 
-    /// The body for clients, where its `Expiration` is still to come.
-    pub fn body(&self, now: Timestamp) -> Option<Bytes> {
-        (now < self.advertised).then(|| self.body.clone())
+    /// The body for clients, or why there is none for them. There is neither while a body whose
+    /// `Expiration` has passed waits for being rendered anew.
+    pub fn body(&self, now: Timestamp) -> Option<Result<Bytes, &Failure>> {
+        match &self.handed_out {
+            HandedOut::Body { bytes, advertised } => (now < *advertised).then(|| Ok(bytes.clone())),
+            HandedOut::Nothing(why) => Some(Err(why)),
+        }
+    }
+
+    /// Whether clients get the set.
+    pub fn is_handed_out(&self) -> bool {
+        matches!(self.handed_out, HandedOut::Body { .. })
+    }
+
+    fn advertised(&self) -> Option<Timestamp> {
+        match self.handed_out {
+            HandedOut::Body { advertised, .. } => Some(advertised),
+            HandedOut::Nothing(_) => None,
+        }
     }
 
     /// When the body's `Expiration`, where it is not the true expiry, leaves a client too little.
     pub fn render_again_at(&self) -> Option<Timestamp> {
-        let is_true = self.expiry == Expiry::Known(self.advertised);
-        (!is_true).then(|| self.advertised.minus(LIFE_FLOOR))
+        let advertised = self.advertised()?;
+        let is_true = self.expiry == Expiry::Known(advertised);
+        (!is_true).then(|| advertised.minus(LIFE_FLOOR))
     }
 
     /// Whether the body tells clients something other than it should at `now`.
     pub fn is_outdated(&self, now: Timestamp) -> bool {
-        let ahead = now.until(self.advertised);
+        let Some(advertised) = self.advertised() else {
+            return false;
+        };
+        let ahead = now.until(advertised);
         // Too early or too far only after the wall clock was set back.
         let is_stretched_wrongly = match self.expiry {
-            Expiry::Known(expiry) if self.advertised == expiry => false,
+            Expiry::Known(expiry) if advertised == expiry => false,
             Expiry::Known(expiry) => now < expiry || ahead > STRETCH_LEAST + STRETCH_RANGE,
             Expiry::Unknown { .. } => ahead > UNKNOWN_AHEAD,
+            Expiry::Never => false,
         };
         is_stretched_wrongly
             || ahead.is_zero()
@@ -150,23 +183,29 @@ impl Held {
     }
 
     /// The same set with a body for `now`.
-    pub fn rendered(mut self, now: Timestamp) -> Result<Self, Failure> {
-        self.advertised = match self.expiry {
+    #[must_use]
+    pub fn rendered(mut self, now: Timestamp) -> Self {
+        let advertised = match self.expiry {
             Expiry::Known(expiry) if now < expiry => expiry,
             Expiry::Known(_) => now.plus(STRETCH_LEAST + STRETCH_RANGE.mul_f64(self.draw.share())),
             Expiry::Unknown { .. } => now.plus(UNKNOWN_AHEAD),
+            Expiry::Never => self.ends(),
         };
-        self.body = formats::container(&self.credentials, self.advertised)
-            .ok_or_else(|| Failure::long_lived(&self.source))?;
-        if self.body.len() >= LARGEST_BODY {
+        let Some(bytes) = formats::container(&self.credentials, advertised) else {
+            let why = Arc::new(Failure::long_lived(&self.source));
+            self.handed_out = HandedOut::Nothing(why);
+            return self;
+        };
+        if bytes.len() >= LARGEST_BODY {
             tracing::warn!(
-                bytes = self.body.len(),
+                bytes = bytes.len(),
                 source = %self.source,
                 "these credentials make a body of 10,000 bytes or more, which C++ and other SDKs \
                  built on the C one refuse"
             );
         }
-        Ok(self)
+        self.handed_out = HandedOut::Body { bytes, advertised };
+        self
     }
 }
 
@@ -180,8 +219,7 @@ impl std::fmt::Debug for Held {
             .field("renewal", &self.renewal)
             .field("obtained", &self.obtained)
             .field("expiry", &self.expiry)
-            .field("advertised", &self.advertised)
-            .field("body", &self.body.len())
+            .field("advertised", &self.advertised())
             .finish_non_exhaustive()
     }
 }
@@ -197,6 +235,7 @@ fn refuse_expired(
 ) -> Result<(), Failure> {
     let expiry = match expiry {
         Expiry::Known(expiry) => expiry,
+        Expiry::Never => return Ok(()),
         Expiry::Unknown { at_the_latest } if now < at_the_latest => return Ok(()),
         Expiry::Unknown { .. } => {
             return Err(Failure::transient(format!(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::credentials::{Failure, FailureClass, Renewal};
+use crate::credentials::{Failure, FailureClass, Renewal, Warnings};
 use crate::random::Draw;
 use crate::retry::{self, Pace};
 
@@ -12,7 +12,7 @@ const FLOOR: Duration = Duration::from_secs(1);
 
 /// The same where each call counts against a quota that hosts share. AWS makes no session for less
 /// than 15 minutes, so only a host whose clock is wrong by just about a lifetime comes down to it.
-const MINT_FLOOR: Duration = Duration::from_secs(30);
+pub(super) const MINT_FLOOR: Duration = Duration::from_secs(30);
 
 /// Watched sources are read at least this often in the last quarter of life and after it.
 const MINUTE: Duration = Duration::from_mins(1);
@@ -23,6 +23,9 @@ const HOUR: Duration = Duration::from_hours(1);
 /// Taken as the life of a watched set whose source does not say when it began: what EC2 and ECS
 /// give their roles.
 const USUAL_LIFETIME: Duration = Duration::from_hours(6);
+
+/// A program that does not say when its credentials end is run again this often at least.
+const UNKNOWN_MINT: Duration = Duration::from_mins(15);
 
 /// The longest session that AWS gives (`GetSessionToken`, STS API reference). What claims more is
 /// scheduled as if it had this much.
@@ -51,7 +54,12 @@ pub fn start_spread(draw: Draw) -> Duration {
 /// early for everyone.
 pub fn after_success(life: &Life, now: Timestamp, draw: Draw) -> Duration {
     let wait = match (life.renewal, life.expiry) {
+        (Renewal::Mint, None) => UNKNOWN_MINT.mul_f64(0.75 + 0.25 * draw.share()),
         (_, None) => minute(draw),
+        (Renewal::Ask(warnings), Some(expiry)) => {
+            let first = first_warning(warnings, life.obtained.until(expiry));
+            now.until(expiry).saturating_sub(first)
+        }
         (Renewal::Mint, Some(expiry)) => {
             // 20 to 45 %: by simulation, the range with which 10,000 daemons ride out an STS
             // outage of half an hour without one second without credentials.
@@ -76,7 +84,7 @@ pub fn after_success(life: &Life, now: Timestamp, draw: Draw) -> Duration {
 /// The least wait after a success.
 pub(super) fn floor(renewal: Renewal) -> Duration {
     match renewal {
-        Renewal::Mint => MINT_FLOOR,
+        Renewal::Mint | Renewal::Ask(_) => MINT_FLOOR,
         Renewal::Reread | Renewal::Watch | Renewal::WatchStable => FLOOR,
     }
 }
@@ -96,7 +104,7 @@ pub fn after_failure(
         // instance is just getting, a file that is being written.
         FailureClass::Throttled | FailureClass::Misconfigured => Pace::Gentle,
         FailureClass::Denied => Pace::Slow,
-        FailureClass::NeedsPerson => return None,
+        FailureClass::NeedsPerson => return until_last_warning(life, now),
     };
     let delay = retry::delay(pace, failures, draw, failure.retry_after);
     let Some(life) = life else { return Some(delay) };
@@ -116,6 +124,25 @@ pub fn after_failure(
         Some(remaining) => delay.min(watching(remaining, draw)),
         None => delay,
     })
+}
+
+/// A session too short for the warnings that were asked for gets them in its last quarter, so that
+/// nobody is asked again as soon as they have answered.
+fn first_warning(warnings: Warnings, lifetime: Duration) -> Duration {
+    warnings.first.min(lifetime / 4)
+}
+
+/// Whom nobody has answered is asked once more.
+fn until_last_warning(life: Option<&Life>, now: Timestamp) -> Option<Duration> {
+    let life = life?;
+    let (Renewal::Ask(warnings), Some(expiry)) = (life.renewal, life.expiry) else {
+        return None;
+    };
+    let first = first_warning(warnings, life.obtained.until(expiry));
+    let wait = now
+        .until(expiry)
+        .checked_sub(warnings.last.min(first / 2))?;
+    (!wait.is_zero()).then_some(wait)
 }
 
 /// Somewhat under a minute, so that what appears is picked up within one.
@@ -139,7 +166,7 @@ fn watched(life: &Life, now: Timestamp) -> Option<Duration> {
     let expiry = life.expiry?;
     let remaining = now.until(expiry);
     let is_watched = match life.renewal {
-        Renewal::Mint => false,
+        Renewal::Mint | Renewal::Ask(_) => false,
         Renewal::Reread => true,
         Renewal::Watch | Renewal::WatchStable => remaining <= watched_lifetime(life, expiry) / 4,
     };
@@ -251,7 +278,8 @@ mod tests {
             Just(Renewal::Mint),
             Just(Renewal::Reread),
             Just(Renewal::Watch),
-            Just(Renewal::WatchStable)
+            Just(Renewal::WatchStable),
+            Just(Renewal::Ask(Warnings::default())),
         ]
     }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::held::{Expiry, Held};
+use super::orders::{Given, Order, Orders};
 use crate::clock::{BootInstant, Timestamp};
-use crate::credentials::{Failure, FailureClass, Renewal};
+use crate::credentials::{Credentials, Failure, FailureClass, Renewal};
 use crate::identity::IdentityName;
 
 /// Less than this left, and clients begin to poll: 15 minutes, and one for clocks and transit.
@@ -71,17 +72,21 @@ impl State {
             Self::Failed => "failed",
         }
     }
-
-    /// Whether clients get credentials.
-    pub fn is_served(self) -> bool {
-        matches!(self, Self::Fresh | Self::Late | Self::Stale)
-    }
 }
 
 /// What a request gets.
 pub enum Answer<'a> {
     Credentials(Bytes),
     /// Something better may be had within the time that a request may wait.
+    Wait,
+    Unavailable(&'a Failure),
+}
+
+/// What a derived identity gets.
+#[derive(Debug)]
+pub enum Usable<'a> {
+    Credentials(&'a Arc<Credentials>),
+    /// An attempt is under way, or about to be.
     Wait,
     Unavailable(&'a Failure),
 }
@@ -139,7 +144,7 @@ impl Snapshot {
         let held = self.held.as_ref()?;
         let late = match held.expiry {
             Expiry::Known(expiry) => Some(expiry.minus(LATE).plus(Duration::from_millis(1))),
-            Expiry::Unknown { .. } => None,
+            Expiry::Unknown { .. } | Expiry::Never => None,
         };
         let rendering = held.render_again_at().filter(|_| self.is_usable(now));
         let to_come = [late, Some(held.ends())]
@@ -149,9 +154,27 @@ impl Snapshot {
         to_come.chain(rendering).min()
     }
 
+    /// Whether clients get credentials.
+    pub fn is_served(&self, now: Timestamp) -> bool {
+        self.is_usable(now) && self.held.as_ref().is_some_and(Held::is_handed_out)
+    }
+
+    /// The set itself, for what is derived from it.
+    pub fn usable(&self, now: Timestamp) -> Usable<'_> {
+        match (&self.held, &self.trouble) {
+            (Some(held), _) if self.is_usable(now) => Usable::Credentials(held.credentials()),
+            (_, Some(trouble)) => Usable::Unavailable(&trouble.failure),
+            (_, None) => Usable::Wait,
+        }
+    }
+
     pub fn answer(&self, now: Timestamp) -> Answer<'_> {
         if let Some(held) = self.held.as_ref().filter(|_| self.is_usable(now)) {
-            return held.body(now).map_or(Answer::Wait, Answer::Credentials);
+            return match held.body(now) {
+                None => Answer::Wait,
+                Some(Ok(body)) => Answer::Credentials(body),
+                Some(Err(why)) => Answer::Unavailable(why),
+            };
         }
         match &self.trouble {
             None => Answer::Wait,
@@ -181,7 +204,7 @@ struct Shared {
     identity: IdentityName,
     current: ArcSwap<Snapshot>,
     published: watch::Sender<u64>,
-    demand: Notify,
+    orders: watch::Sender<Given>,
 }
 
 impl SnapshotReader {
@@ -202,7 +225,26 @@ impl SnapshotReader {
     /// Says that somebody waits: a first attempt that was put off by the start spread begins now.
     /// Never shortens a delay that failures have brought about.
     pub fn demand(&self) {
-        self.shared.demand.notify_one();
+        self.order(Order::Demand);
+    }
+
+    /// Makes an attempt now, whatever the schedule says.
+    pub fn refresh(&self) {
+        self.order(Order::Refresh);
+    }
+
+    /// Says that AWS does not take the set in hand any more: one attempt is made soon.
+    pub fn replace(&self) {
+        self.order(Order::Replace);
+    }
+
+    /// Drops the set in hand. The next attempt is made when somebody asks.
+    pub fn forget(&self) {
+        self.order(Order::Forget);
+    }
+
+    fn order(&self, order: Order) {
+        self.shared.orders.send_modify(|given| given.add(order));
     }
 }
 
@@ -213,27 +255,22 @@ pub(super) struct SnapshotPublisher {
 }
 
 impl SnapshotPublisher {
-    pub(super) fn new(identity: IdentityName) -> (Self, SnapshotReader) {
+    pub(super) fn new(identity: IdentityName) -> (Self, Orders, SnapshotReader) {
         let shared = Arc::new(Shared {
             identity,
             current: ArcSwap::from_pointee(Snapshot::default()),
             published: watch::Sender::new(0),
-            demand: Notify::new(),
+            orders: watch::Sender::default(),
         });
-        (
-            Self {
-                shared: Arc::clone(&shared),
-            },
-            SnapshotReader { shared },
-        )
+        let orders = Orders::new(shared.orders.subscribe());
+        let publisher = Self {
+            shared: Arc::clone(&shared),
+        };
+        (publisher, orders, SnapshotReader { shared })
     }
 
     pub(super) fn publish(&self, snapshot: Snapshot) {
         self.shared.current.store(Arc::new(snapshot));
         self.shared.published.send_modify(|count| *count += 1);
-    }
-
-    pub(super) async fn demanded(&self) {
-        self.shared.demand.notified().await;
     }
 }

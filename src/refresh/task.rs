@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::held::Held;
+use super::orders::{Order, Orders};
 use super::schedule;
 use super::snapshot::{Snapshot, SnapshotPublisher, SnapshotReader, State, Trouble};
 use crate::clock::{BootInstant, Jumps, SharedClock, timeout};
@@ -22,6 +23,7 @@ const ATTEMPT: Duration = Duration::from_secs(30);
 /// Keeps one identity fresh for as long as it runs.
 pub struct Refresher {
     provider: Box<dyn Provider>,
+    orders: Orders,
     keeper: Keeper,
 }
 
@@ -53,7 +55,7 @@ pub fn refresher(
     clock: SharedClock,
     draws: Box<dyn Draws>,
 ) -> (Refresher, SnapshotReader) {
-    let (publisher, reader) = SnapshotPublisher::new(identity.clone());
+    let (publisher, orders, reader) = SnapshotPublisher::new(identity.clone());
     let keeper = Keeper {
         concluded: clock.boot(),
         identity,
@@ -63,7 +65,12 @@ pub fn refresher(
         snapshot: Snapshot::default(),
         logged: State::Warming,
     };
-    (Refresher { provider, keeper }, reader)
+    let refresher = Refresher {
+        provider,
+        orders,
+        keeper,
+    };
+    (refresher, reader)
 }
 
 impl Refresher {
@@ -78,17 +85,30 @@ impl Refresher {
                 // In order, since tokio's own choice is a chance that no seed decides.
                 biased;
                 () = jumps.next() => due = due.min(self.keeper.due_by_the_wall_clock()),
-                () = self.keeper.publisher.demanded() => {
-                    if self.keeper.snapshot.attempts == 0 {
-                        due = clock.boot();
-                    }
-                }
+                order = self.orders.next() => due = self.obey(order, due),
+                () = self.provider.news() => due = clock.boot(),
                 () = clock.sleep_until(wake) => {}
             }
             if clock.boot() >= due {
                 due = self.attempt(&mut jumps).await;
             } else {
                 self.keeper.keep_up();
+            }
+        }
+    }
+
+    /// Says when the next attempt is due after `order`, which was `due` before.
+    fn obey(&mut self, order: Order, due: BootInstant) -> BootInstant {
+        let now = self.keeper.clock.boot();
+        match order {
+            Order::Demand if self.keeper.snapshot.attempts > 0 => due,
+            Order::Demand | Order::Refresh => now,
+            // At most every 30 s: AWS may go on refusing what the source goes on giving.
+            Order::Replace => due.min(self.keeper.concluded.after(schedule::MINT_FLOOR)),
+            Order::Forget => {
+                self.provider.forget();
+                self.keeper.forget();
+                BootInstant::NEVER
             }
         }
     }
@@ -105,7 +125,9 @@ impl Refresher {
     /// Asks the provider. An answer may stall for seconds just when a body has to change, so what
     /// is in hand is kept up meanwhile.
     async fn attempt(&mut self, jumps: &mut Jumps) -> BootInstant {
-        let Self { provider, keeper } = self;
+        let Self {
+            provider, keeper, ..
+        } = self;
         let clock = Arc::clone(&keeper.clock);
         // Called where panics are caught, too.
         let provide = Box::pin(async { provider.provide().await });
@@ -150,6 +172,13 @@ impl Keeper {
         } else {
             self.clock.boot().after(wait)
         }
+    }
+
+    fn forget(&mut self) {
+        self.snapshot = Snapshot::default();
+        self.publisher.publish(self.snapshot.clone());
+        tracing::info!(identity = %self.identity, "forgotten, until somebody asks");
+        self.logged = State::Warming;
     }
 
     /// Takes an attempt's outcome in, and says when the next attempt is due.
@@ -228,9 +257,8 @@ impl Keeper {
             .held
             .as_ref()
             .filter(|held| held.is_outdated(now) && self.snapshot.is_usable(now))
-            && let Ok(rendered) = held.clone().rendered(now)
         {
-            self.snapshot.held = Some(rendered);
+            self.snapshot.held = Some(held.clone().rendered(now));
             self.publisher.publish(self.snapshot.clone());
         }
         self.log_transition();

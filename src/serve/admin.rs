@@ -81,12 +81,13 @@ fn identity(
     let credentials = held.map(Held::credentials);
     let expiry = held.and_then(|held| match held.expiry {
         Expiry::Known(expiry) => Some(expiry),
-        Expiry::Unknown { .. } => None,
+        Expiry::Unknown { .. } | Expiry::Never => None,
     });
     IdentityStatus {
         name: name.to_string(),
         state: state.as_str().to_owned(),
-        is_served: state.is_served(),
+        is_served: snapshot.is_served(now),
+        is_source_only: held.is_some_and(|held| !held.is_handed_out()),
         source: held.map(|held| held.source.to_string()),
         key: credentials.map(|credentials| credentials.access_key_id.last_four().to_owned()),
         account_id: credentials.and_then(|credentials| credentials.account_id.clone()),

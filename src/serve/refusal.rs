@@ -80,7 +80,7 @@ impl From<&Failure> for Refusal {
         Self {
             status,
             code: failure.code,
-            message: failure.advice.into(),
+            message: failure.advice.clone(),
         }
     }
 }

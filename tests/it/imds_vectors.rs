@@ -10,7 +10,7 @@ use credd::environment::Environment;
 use credd::http::{Client, HttpError, Limits, Roots, Route, Sending, Stage, Transport};
 use credd::os::files;
 use credd::providers::chain::{self, Chain, Link};
-use credd::providers::{Context, Provider, Unprovided, imds};
+use credd::providers::{Context, Provider, Surroundings, Unprovided, imds};
 use hyper::Request;
 use serde_json::Value;
 
@@ -166,11 +166,11 @@ fn imds_chain(
     transport: Arc<dyn Transport>,
     clock: Arc<TestClock>,
 ) -> Chain {
-    let context = Context {
+    let context = Context::alone(Surroundings {
         environment: Arc::new(environment),
         transport,
         clock,
-    };
+    });
     chain::build(&[Link::InstanceMetadata(config)], &context)
 }
 

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Principal};
 use crate::secret::Secret;
 
 /// A parsed answer: a complete set, or the service's word that there is none.
@@ -53,6 +53,7 @@ impl Answer {
         let issued = fields
             .last_updated
             .and_then(|text| Timestamp::parse(text.expose()));
+        let role_arn = plain(fields.role_arn);
         let credentials = Credentials {
             access_key_id: required("AccessKeyId", fields.access_key_id)?
                 .expose()
@@ -62,7 +63,12 @@ impl Answer {
             session_token: Some(required("Token", fields.token)?),
             expiry: Some(expiry),
             account_id: plain(fields.account_id),
-            role_arn: plain(fields.role_arn),
+            principal: if role_arn.is_some() {
+                Principal::Role
+            } else {
+                Principal::Unknown
+            },
+            role_arn,
         };
         Ok(Self::Credentials {
             credentials,

@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::answer::{Fields, MalformedAnswer, expiry, malformed, plain};
-use crate::credentials::{AccessKeyId, Credentials};
+use crate::credentials::{AccessKeyId, Credentials, Principal};
 use crate::secret::Secret;
 
 /// Reads the output of a program, with or without an expiry, with or without a session token:
@@ -18,17 +18,15 @@ pub fn parse_process(output: &[u8]) -> Result<Credentials, MalformedAnswer> {
         MalformedAnswer(format!("invalid JSON in response: {}", malformed(&error)))
     })?;
     supported(fields.version.as_ref())?;
+    let access_key_id = required("AccessKeyId", fields.access_key_id)?;
+    let session_token = fields.session_token;
+    let session_token = session_token.filter(|token| !token.expose().is_empty());
     let expiration = fields.expiration.filter(|text| !text.expose().is_empty());
     Ok(Credentials {
-        access_key_id: AccessKeyId::from(
-            required("AccessKeyId", fields.access_key_id)?
-                .expose()
-                .to_owned(),
-        ),
+        access_key_id: AccessKeyId::from(access_key_id.expose().to_owned()),
         secret_access_key: required("SecretAccessKey", fields.secret_access_key)?,
-        session_token: fields
-            .session_token
-            .filter(|token| !token.expose().is_empty()),
+        principal: Principal::of_keys(session_token.is_none()),
+        session_token,
         expiry: expiration.as_ref().map(expiry).transpose()?,
         account_id: plain(fields.account_id),
         role_arn: None,

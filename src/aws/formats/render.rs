@@ -94,7 +94,7 @@ fn render(body: &impl Serialize) -> Option<Zeroizing<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credentials::AccessKeyId;
+    use crate::credentials::{AccessKeyId, Principal};
     use crate::secret::Secret;
 
     fn credentials() -> Credentials {
@@ -105,6 +105,7 @@ mod tests {
             expiry: Timestamp::parse("2026-01-01T01:00:00Z"),
             account_id: Some("123456789012".to_owned()),
             role_arn: None,
+            principal: Principal::Unknown,
         }
     }
 

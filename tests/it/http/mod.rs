@@ -10,7 +10,7 @@ use credd::clock::SharedClock;
 use credd::credentials::{Failure, FailureClass};
 use credd::environment::Environment;
 use credd::http::{Client, HttpError, Limits, Proxies, Response, Roots, Route, Transport};
-use credd::providers::{Context, Provider, Unprovided, chain};
+use credd::providers::{Context, Provider, Surroundings, Unprovided, chain};
 use hyper::Request;
 use tempfile::TempDir;
 
@@ -313,11 +313,11 @@ fn metadata_services_and_container_endpoints_are_never_asked_through_a_proxy() {
             "AWS_EC2_METADATA_SERVICE_ENDPOINT",
         ] {
             let variables = [PROXIED[0], (variable, &url)];
-            let context = Context {
+            let context = Context::alone(Surroundings {
                 environment: Arc::new(net.environment(&variables)),
                 transport: Arc::new(net.client(&variables)),
                 clock: Arc::clone(&net.clock) as SharedClock,
-            };
+            });
             let mut chain = chain::build(&chain::default_chain(), &context);
             let Err(Unprovided::Failed(failure)) = chain.provide().await else {
                 panic!("{variable} was obeyed by way of a proxy");

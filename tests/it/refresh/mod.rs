@@ -15,7 +15,7 @@ use credd::environment::Environment;
 use credd::http::{Client, Roots};
 use credd::identity::IdentityName;
 use credd::providers::chain::{self, Link};
-use credd::providers::{Context, Provider, container, imds};
+use credd::providers::{Context, Provider, Surroundings, container, imds};
 use credd::refresh::{Answer, Snapshot, SnapshotReader, State, refresher};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -193,10 +193,10 @@ impl Bench {
 /// A chain over real sockets.
 fn chain(links: &[Link], clock: &Arc<TestClock>, environment: Environment) -> Box<dyn Provider> {
     let clock = Arc::clone(clock) as SharedClock;
-    let context = Context {
+    let context = Context::alone(Surroundings {
         environment: Arc::new(environment),
         transport: Arc::new(Client::new(Arc::clone(&clock), [], Roots::System)),
         clock,
-    };
+    });
     Box::new(chain::build(links, &context))
 }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use credd::credentials::{AccessKeyId, Credentials, Failure, FailureClass, Provided, Renewal};
+use credd::credentials::{
+    AccessKeyId, Credentials, Failure, FailureClass, Principal, Provided, Renewal,
+};
 use credd::os::files;
 use credd::providers::{Providing, profile};
 use credd::secret::Secret;
@@ -318,6 +320,7 @@ impl Provider for Mint {
                     expiry: Some(now.plus(self.lifetime)),
                     account_id: None,
                     role_arn: None,
+                    principal: Principal::Unknown,
                 },
                 renewal: Renewal::Mint,
                 issued: Some(now),

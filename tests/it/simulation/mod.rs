@@ -17,7 +17,7 @@ use credd::clock::{Clock, SharedClock, SystemClock};
 use credd::environment::Environment;
 use credd::identity::IdentityName;
 use credd::providers::chain::{self, Link};
-use credd::providers::{Context, Provider, container, imds};
+use credd::providers::{Context, Provider, Surroundings, container, imds};
 use credd::refresh::{SnapshotReader, refresher};
 use tokio::task::JoinSet;
 
@@ -143,11 +143,11 @@ impl Simulation {
     fn begin(&mut self, source: Source) {
         let shared = Arc::clone(&self.clock) as SharedClock;
         let transport = self.world.transport(source, self.chance.fork());
-        let context = Context {
+        let context = Context::alone(Surroundings {
             environment: Arc::new(Environment::default()),
             transport,
             clock: Arc::clone(&shared),
-        };
+        });
         let link = match source {
             Source::Instance => Some(Link::InstanceMetadata(imds::Config::default())),
             Source::Task => Some(Link::Container(container::Config {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use credd::clock::{Clock, Timestamp};
-use credd::credentials::{AccessKeyId, Credentials, Failure, Provided, Renewal};
+use credd::credentials::{AccessKeyId, Credentials, Failure, Principal, Provided, Renewal};
 use credd::http::{HttpError, Limits, Response, Route, Sending, Stage, Transport};
 use credd::providers::{Provider, Providing};
 use credd::secret::Secret;
@@ -360,6 +360,7 @@ impl Mint {
                 expiry: Some(set.expiry),
                 account_id: None,
                 role_arn: None,
+                principal: Principal::Role,
             },
             renewal: Renewal::Mint,
             issued: Some(set.issued),

@@ -15,7 +15,7 @@ use credd::credentials::{Failure, Provided};
 use credd::environment::Environment;
 use credd::http::{Client, Roots};
 use credd::providers::chain::{self, Chain, Link};
-use credd::providers::{Context, Provider, Unprovided};
+use credd::providers::{Context, Provider, Surroundings, Unprovided};
 
 use crate::support::clock::TestClock;
 
@@ -55,11 +55,11 @@ impl Sources {
         let environment: Environment = self.variables.iter().cloned().collect();
         let clock = Arc::clone(&self.clock) as SharedClock;
         let client = Client::new(Arc::clone(&clock), self.own.clone(), self.roots.clone());
-        Context {
+        Context::alone(Surroundings {
             environment: Arc::new(environment),
             transport: Arc::new(client),
             clock,
-        }
+        })
     }
 
     async fn provided(&self) -> Provided {
