@@ -18,6 +18,7 @@
 //! | 6 | [`providers`] | the chain as data, and one file for each way to obtain credentials |
 //! | 7 | [`aws`] | what AWS defines: profile files, wire formats, endpoints |
 //! | 8 | [`api`] | what commands and daemon say to each other |
+//! |   | [`challenge`] | questions for a person, MFA codes, and those that are used up |
 //! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
 //! |   | [`telemetry`] | the log |
 //! | 9 | [`credentials`] [`identity`] | the nouns |
@@ -79,6 +80,7 @@ pub mod providers;
 pub mod aws;
 
 pub mod api;
+pub mod challenge;
 pub mod http;
 pub mod telemetry;
 

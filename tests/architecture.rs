@@ -68,6 +68,11 @@ const HOMES: &[Home] = &[
         because: "TLS is a matter of the transport",
     },
     Home {
+        what: "aws_lc_rs",
+        modules: &["challenge"],
+        because: "hashes and signatures are matters of protocol; TLS has its own use of it",
+    },
+    Home {
         what: "arc_swap",
         modules: &["refresh", "authz"],
         because: "snapshots and valid tokens are what requests read without a lock",
