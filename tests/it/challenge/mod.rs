@@ -1,0 +1,3 @@
+//! MFA codes: asked for, answered, and never sent twice.
+
+mod used;
