@@ -5,19 +5,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use credd::challenge::{AlreadyUsed, MfaCode, Totp, UsedCodes, VALIDITY, automatic};
+use credd::challenge::{AlreadyUsed, Totp, UsedCodes, VALIDITY, automatic};
 use credd::clock::{Clock, Timestamp};
 use credd::os::files;
 
+use super::{SERIAL, code};
 use crate::support::clock::TestClock;
 use crate::support::journal::Journal;
 use crate::support::patience::run;
-
-const SERIAL: &str = "arn:aws:iam::123456789012:mfa/ops";
-
-fn code(digits: &str) -> MfaCode {
-    MfaCode::parse(digits).unwrap()
-}
 
 fn load(path: &Path, clock: &TestClock) -> UsedCodes {
     UsedCodes::load(path.to_owned(), [7; 32], clock.boot())
