@@ -20,6 +20,7 @@
 //! | 8 | [`api`] | what commands and daemon say to each other |
 //! |   | [`challenge`] | questions for a person, MFA codes, and those that are used up |
 //! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
+//! |   | [`systemd`] | what the service manager is told |
 //! |   | [`telemetry`] | the log |
 //! | 9 | [`credentials`] [`identity`] | the nouns |
 //! | 10 | [`retry`] | how long to wait before the next attempt |
@@ -82,6 +83,7 @@ pub mod aws;
 pub mod api;
 pub mod challenge;
 pub mod http;
+pub mod systemd;
 pub mod telemetry;
 
 pub mod credentials;
