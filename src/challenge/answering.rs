@@ -52,7 +52,7 @@ impl Challenges {
         let turn = desks.turn_number();
         let desk = desks.desk(number).ok_or(NotAccepted::NothingOpen)?;
         let subject = desk.subject.clone();
-        if desk.turn.number().is_some() {
+        if desk.is_being_tried() {
             return Err(NotAccepted::Busy { subject });
         }
         if let Some(until) = desk.recently_accepted(boot) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
 
 use super::MfaCode;
-use super::desk::{Challenges, Delivery, DeskNumber, Turn, TurnNumber};
+use super::desk::{Challenges, Delivery, DeskNumber, Turn};
 use super::outcome::{Accepted, NotAccepted, Subject, Verdict};
 use super::used::Claim;
 use crate::clock::Timestamp;
@@ -60,22 +60,19 @@ impl Challenge {
     pub fn take(&mut self) -> Option<Answered> {
         let mut desks = self.challenges.desks();
         let desk = desks.desk(self.desk)?;
-        let (turn, delivery) = match std::mem::replace(&mut desk.turn, Turn::Free) {
-            Turn::Waiting(turn, delivery) => (turn, delivery),
+        let Delivery { code, claim, reply } = match std::mem::replace(&mut desk.turn, Turn::Tried) {
+            Turn::Waiting(_, delivery) => delivery,
             other => {
                 desk.turn = other;
                 return None;
             }
         };
-        desk.turn = Turn::Tried(turn);
-        let Delivery { code, claim, reply } = delivery;
         Some(Answered {
             code,
             conclusion: Some(Conclusion {
                 challenges: Arc::clone(&self.challenges),
                 subject: desk.subject.clone(),
                 desk: self.desk,
-                turn,
                 claim,
                 reply,
             }),
@@ -103,7 +100,6 @@ struct Conclusion {
     challenges: Arc<Challenges>,
     subject: Subject,
     desk: DeskNumber,
-    turn: TurnNumber,
     claim: Claim,
     reply: oneshot::Sender<Result<Accepted, NotAccepted>>,
 }
@@ -127,7 +123,7 @@ impl Conclusion {
             self.claim.release();
         }
         let outcome = NotAccepted::of(verdict, self.subject);
-        self.challenges.conclude(self.desk, self.turn, &outcome);
+        self.challenges.conclude(self.desk, &outcome);
         // Whoever answered may have gone.
         let _ = self.reply.send(outcome);
     }

@@ -76,16 +76,16 @@ pub(super) struct Desk {
     pub(super) arrival: Arc<Notify>,
 }
 
-/// How far the code at a desk has come. There is never more than one. Whoever holds a number acts
-/// on their own turn only.
+/// How far the code at a desk has come. There is never more than one. By their number, people end
+/// no turn but their own.
 pub(super) enum Turn {
     Free,
     /// It is being written down as used.
     Arriving(TurnNumber),
     /// It waits for the provider.
     Waiting(TurnNumber, Delivery),
-    /// The provider has it.
-    Tried(TurnNumber),
+    /// The provider has it, and ends the turn.
+    Tried,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,18 +173,10 @@ impl Challenges {
         desks.desk(desk)?.told.next(self.warnings, now)
     }
 
-    /// A code of this turn has been tried.
-    pub(super) fn conclude(
-        &self,
-        desk: DeskNumber,
-        turn: TurnNumber,
-        outcome: &Result<Accepted, NotAccepted>,
-    ) {
+    /// The code that was being tried has been.
+    pub(super) fn conclude(&self, desk: DeskNumber, outcome: &Result<Accepted, NotAccepted>) {
         let (now, boot) = (self.clock.now(), self.clock.boot());
         self.change(desk, |desk| {
-            if desk.turn.number() != Some(turn) {
-                return None;
-            }
             desk.turn = Turn::Free;
             desk.last = Some(LastAnswer {
                 at: now,
@@ -279,9 +271,13 @@ impl Desk {
             subject: self.subject.clone(),
             pending_since: self.pending_since,
             ends: self.told.ends(),
-            is_being_tried: !matches!(self.turn, Turn::Free),
+            is_being_tried: self.is_being_tried(),
             last: self.last.clone(),
         }
+    }
+
+    pub(super) fn is_being_tried(&self) -> bool {
+        !matches!(self.turn, Turn::Free)
     }
 
     fn obtain(&mut self, now: Timestamp, ends: Timestamp) -> Option<Kind> {
@@ -302,17 +298,6 @@ impl Desk {
         let (at, until) = self.accepted?;
         let is_recent = at.until(boot) < RECENT && !self.told.is_pending();
         is_recent.then_some(until)
-    }
-}
-
-impl Turn {
-    pub(super) fn number(&self) -> Option<TurnNumber> {
-        match self {
-            Self::Free => None,
-            Self::Arriving(number) | Self::Waiting(number, _) | Self::Tried(number) => {
-                Some(*number)
-            }
-        }
     }
 }
 

@@ -288,6 +288,26 @@ fn a_person_who_leaves_takes_the_code_along_unless_it_is_under_way() {
 }
 
 #[test]
+fn a_person_who_is_slow_to_listen_ends_nobody_elses_turn() {
+    run(async || {
+        let office = Office::new();
+        let mut challenge = office.ops();
+        let mut slow = Box::pin(office.challenges.answer(None, code("111111")));
+        let answered = tokio::select! {
+            biased;
+            outcome = &mut slow => panic!("{outcome:?}"),
+            answered = taken(&mut challenge) => answered,
+        };
+        answered.conclude(Verdict::Refused("wrong".to_owned()));
+        let mut people = JoinSet::new();
+        office.type_in(&mut people, "222222");
+        challenge.answered().await;
+        assert!(matches!(slow.await, Err(NotAccepted::Refused { .. })));
+        assert_eq!(challenge.take().unwrap().code().expose(), "222222");
+    });
+}
+
+#[test]
 fn nobody_waits_for_ever() {
     run(async || {
         let office = Office::new();
