@@ -68,6 +68,16 @@ const HOMES: &[Home] = &[
         because: "TLS is a matter of the transport",
     },
     Home {
+        what: "aws_lc_rs",
+        modules: &["aws", "challenge"],
+        because: "signatures and one-time codes are all the cryptography there is beside TLS",
+    },
+    Home {
+        what: "roxmltree",
+        modules: &["aws"],
+        because: "STS alone speaks XML",
+    },
+    Home {
         what: "arc_swap",
         modules: &["refresh", "authz"],
         because: "snapshots and valid tokens are what requests read without a lock",

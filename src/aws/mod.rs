@@ -1,5 +1,12 @@
 //! What AWS defines: file languages, wire formats, endpoints. Protocol without policy.
 
+pub mod arn;
 pub mod formats;
 pub mod imds_endpoint;
+mod percent;
 pub mod profile_file;
+pub mod region;
+pub mod service_endpoint;
+pub mod sigv4;
+pub mod skew;
+pub mod sts;
