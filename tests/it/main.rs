@@ -7,11 +7,14 @@
 mod clients;
 mod commands;
 mod config_cases;
+mod endpoint_vectors;
 mod guards;
 mod imds_vectors;
 mod profile_file_vectors;
 mod refresh;
 mod serving;
+mod sigv4_vectors;
 mod simulation;
 mod sources;
+mod sts_vectors;
 mod support;
