@@ -1,4 +1,5 @@
-//! What AWS defines: file languages, wire formats, endpoints. Protocol without policy.
+//! What AWS defines: file languages, wire formats, endpoints, signatures, STS. Protocol
+//! without policy.
 
 pub mod arn;
 pub mod formats;

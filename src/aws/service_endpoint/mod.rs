@@ -136,7 +136,6 @@ pub fn endpoint(
     region: Option<&Region>,
     settings: &EndpointSettings,
 ) -> Result<ServiceEndpoint, EndpointProblem> {
-    let is_special = settings.use_fips || settings.use_dual_stack;
     if let Some(url) = &settings.endpoint_url {
         return match (settings.use_fips, settings.use_dual_stack) {
             (true, _) => Err(EndpointProblem::FipsWithCustomEndpoint),
@@ -150,6 +149,7 @@ pub fn endpoint(
     }
     let region = region.ok_or(EndpointProblem::MissingRegion)?;
     let rules = service.rules();
+    let is_special = settings.use_fips || settings.use_dual_stack;
     let global_host = rules.global_host.filter(|_| {
         let is_legacy = rules.legacy_regions.contains(&region.as_str());
         !is_special && (region.as_str() == GLOBAL || settings.is_legacy_global && is_legacy)

@@ -159,7 +159,7 @@ impl Refusal {
                 Call::Misconfigured,
                 "activate STS for that region in the account settings of IAM, or set another region",
             ),
-            _ => (self.by_status(), ""),
+            _ => self.by_status(),
         }
     }
 
@@ -201,12 +201,15 @@ impl Refusal {
         }
     }
 
-    fn by_status(&self) -> Call {
+    fn by_status(&self) -> (Call, &'static str) {
+        let stranger = "a proxy or another server than AWS's answered: check the endpoint and what \
+                        stands before it";
         match self.status.as_u16() {
-            408 | 425 | 500.. => Call::Transient,
+            408 | 425 | 500.. => (Call::Transient, ""),
             // Whatever stands there, it is no STS.
-            0..400 | 404 | 405 | 407 => Call::Misconfigured,
-            _ => Call::Denied,
+            0..400 | 404 | 405 | 407 => (Call::Misconfigured, stranger),
+            _ if self.code.is_empty() => (Call::Denied, stranger),
+            _ => (Call::Denied, ""),
         }
     }
 }
@@ -400,7 +403,9 @@ mod tests {
             let failure = refusal.failure(ATTEMPTED, None);
             assert_eq!(failure.class, class);
             let expected = format!("{ATTEMPTED}: (status {})", status.as_u16());
-            assert_eq!(failure.message, expected);
+            assert!(failure.message.starts_with(&expected), "{failure}");
+            let is_strange = failure.message.contains("another server than AWS's");
+            assert_eq!(is_strange, class != FailureClass::Transient, "{failure}");
         }
     }
 

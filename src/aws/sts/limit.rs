@@ -38,6 +38,9 @@ pub const SERIAL_NUMBER: Limit = Limit {
     symbols: "_+=/:,.@-",
 };
 
+/// In bytes.
+pub const LONGEST_WEB_IDENTITY_TOKEN: usize = 20_000;
+
 pub const MOST_TAGS: usize = 50;
 pub const MOST_POLICY_ARNS: usize = 10;
 

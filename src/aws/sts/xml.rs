@@ -7,7 +7,8 @@ const MOST_NODES: u32 = 4096;
 
 /// Parses a body. A document type, with which entities could be declared, is refused. The parser
 /// does not recurse, so that nesting costs no stack. What is wrong is told by kind and place: the
-/// parser's own words may quote the body.
+/// parser's own words may quote the body. Texts are borrowed from the body, save those with
+/// entities in them, which keys and tokens never have.
 pub(super) fn parse(body: &str) -> Result<Document<'_>, String> {
     let options = ParsingOptions {
         allow_dtd: false,
