@@ -15,6 +15,20 @@ pub const LEASE: &str = "/v1/lease";
 /// `GET` on the admin socket: [`StatusReport`].
 pub const STATUS: &str = "/v1/status";
 
+/// `POST` on the admin socket: [`WhichIdentity`], for a [`StatusReport`] of those meant once each
+/// has made an attempt.
+pub const REFRESH: &str = "/v1/refresh";
+
+/// `POST` on the admin socket: [`WhichIdentity`], for a [`StatusReport`] of those meant.
+pub const FORGET: &str = "/v1/forget";
+
+/// Names an identity, or means all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct WhichIdentity {
+    pub identity: Option<String>,
+}
+
 /// How a program reaches the HTTP endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

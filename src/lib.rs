@@ -18,10 +18,14 @@
 //! | 6 | [`providers`] | the chain as data, and one file for each way to obtain credentials |
 //! | 7 | [`aws`] | what AWS defines: profile files, wire formats, endpoints |
 //! | 8 | [`api`] | what commands and daemon say to each other |
+//! |   | [`challenge`] | questions for a person, MFA codes, and those that are used up |
 //! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
+//! |   | [`program`] | programs that credd runs, within limits |
+//! |   | [`systemd`] | what the service manager is told |
 //! |   | [`telemetry`] | the log |
 //! | 9 | [`credentials`] [`identity`] | the nouns |
 //! | 10 | [`retry`] | how long to wait before the next attempt |
+//! |    | [`secret_place`] | where a secret that a config names is kept |
 //! | 11 | [`clock`] [`environment`] [`os`] [`random`] [`secret`] | the ground |
 //!
 //! # Tasks
@@ -79,13 +83,17 @@ pub mod providers;
 pub mod aws;
 
 pub mod api;
+pub mod challenge;
 pub mod http;
+pub mod program;
+pub mod systemd;
 pub mod telemetry;
 
 pub mod credentials;
 pub mod identity;
 
 pub mod retry;
+pub mod secret_place;
 
 pub mod clock;
 pub mod environment;

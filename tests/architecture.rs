@@ -68,6 +68,16 @@ const HOMES: &[Home] = &[
         because: "TLS is a matter of the transport",
     },
     Home {
+        what: "aws_lc_rs",
+        modules: &["aws", "challenge"],
+        because: "signatures and one-time codes are all the cryptography there is beside TLS",
+    },
+    Home {
+        what: "roxmltree",
+        modules: &["aws"],
+        because: "STS alone speaks XML",
+    },
+    Home {
         what: "arc_swap",
         modules: &["refresh", "authz"],
         because: "snapshots and valid tokens are what requests read without a lock",
@@ -81,6 +91,11 @@ const HOMES: &[Home] = &[
         what: "signal_hook",
         modules: &["daemon", "cli"],
         because: "the daemon is told to stop, and `exec` passes on what it is told",
+    },
+    Home {
+        what: "tokio::process",
+        modules: &["program", "cli"],
+        because: "what credd runs is bounded and ended in one place; `exec` runs the user's own",
     },
     Home {
         what: "toml",

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use super::{Failed, Place};
 use crate::clock::Clock;
@@ -127,6 +129,22 @@ impl DaemonSockets {
         let socket = self.admin()?;
         let request = request(Method::GET, path, Bytes::new());
         let response = unix::send(clock, &socket, request)
+            .await
+            .map_err(Failed::new)?;
+        parse(&successful(response)?)
+    }
+
+    /// Has the daemon do something that may take as long as AWS does.
+    pub(super) async fn order<T: DeserializeOwned>(
+        &self,
+        clock: &dyn Clock,
+        path: &str,
+        question: &impl Serialize,
+    ) -> Result<T, Failed> {
+        let socket = self.admin()?;
+        let body = serde_json::to_vec(question).map_err(Failed::new)?;
+        let body = Bytes::from_owner(Zeroizing::new(body));
+        let response = unix::send_patiently(clock, &socket, request(Method::POST, path, body))
             .await
             .map_err(Failed::new)?;
         parse(&successful(response)?)

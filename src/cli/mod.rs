@@ -7,6 +7,7 @@ mod env;
 mod exec;
 mod get;
 mod health;
+mod order;
 mod output;
 mod pretend_aws;
 mod sdk_environment;
@@ -46,6 +47,10 @@ enum Command {
     Env(EnvArguments),
     /// Show how each identity is doing
     Status(StatusArguments),
+    /// Obtain credentials anew, now
+    Refresh(RefreshArguments),
+    /// Drop the credentials of an identity, until somebody asks for them
+    Forget(ForgetArguments),
     /// Exit with 0 if every identity has credentials
     Health(Place),
     /// Check the config file, and cite every problem in it
@@ -134,6 +139,31 @@ struct EnvArguments {
 }
 
 #[derive(Debug, Args)]
+struct RefreshArguments {
+    /// The identity [default: all]
+    identity: Option<IdentityName>,
+    #[command(flatten)]
+    report: ReportArguments,
+}
+
+#[derive(Debug, Args)]
+struct ForgetArguments {
+    /// The identity
+    identity: IdentityName,
+    #[command(flatten)]
+    report: ReportArguments,
+}
+
+#[derive(Debug, Args)]
+struct ReportArguments {
+    #[command(flatten)]
+    place: Place,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 struct StatusArguments {
     #[command(flatten)]
     place: Place,
@@ -186,6 +216,8 @@ pub fn run() -> ExitCode {
         Command::Get(arguments) => get::run(&arguments, &environment),
         Command::Env(arguments) => env::run(&arguments, &environment),
         Command::Status(arguments) => status::run(&arguments, &environment),
+        Command::Refresh(arguments) => order::refresh(&arguments, &environment),
+        Command::Forget(arguments) => order::forget(&arguments, &environment),
         Command::Health(place) => health::run(&place, &environment),
         Command::Check(arguments) => check::run(&arguments, &environment),
         Command::Demo => demo::run(&environment),

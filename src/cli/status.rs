@@ -46,12 +46,15 @@ pub(super) fn run(arguments: &StatusArguments, environment: &Environment) -> Out
 }
 
 async fn look(sockets: &DaemonSockets, clock: &dyn Clock, json: bool) -> Result<String, Failed> {
-    let report: StatusReport = sockets.report(clock, api::STATUS).await?;
+    shown(&sockets.report(clock, api::STATUS).await?, json)
+}
+
+pub(super) fn shown(report: &StatusReport, json: bool) -> Result<String, Failed> {
     if json {
-        let json = serde_json::to_string(&report).map_err(Failed::new)?;
+        let json = serde_json::to_string(report).map_err(Failed::new)?;
         return Ok(format!("{json}\n"));
     }
-    Ok(table(&report))
+    Ok(table(report))
 }
 
 fn table(report: &StatusReport) -> String {

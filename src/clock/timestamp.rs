@@ -1,9 +1,9 @@
-//! An instant of the wall clock, and its RFC 3339 form.
+//! An instant of the wall clock, and its forms: RFC 3339, and the dates of HTTP.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::well_known::{Rfc2822, Rfc3339};
 
 /// Milliseconds since 1970-01-01T00:00:00Z, from year 1 to year 9999.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,12 +27,21 @@ impl Timestamp {
     /// `credential_process` commands may send offsets. Fractions finer than a millisecond are
     /// dropped, so that nothing is taken to live longer than it does.
     pub fn parse(text: &str) -> Option<Self> {
-        let nanos = OffsetDateTime::parse(text, &Rfc3339)
-            .ok()?
-            .unix_timestamp_nanos();
-        Some(Self::from_unix_millis(
-            i64::try_from(nanos.div_euclid(1_000_000)).ok()?,
-        ))
+        Self::of(OffsetDateTime::parse(text, &Rfc3339).ok()?)
+    }
+
+    /// Reads the one form of date that HTTP servers send (RFC 9110 section 5.6.7, IMF-fixdate):
+    /// `Sun, 06 Nov 1994 08:49:37 GMT`. It is the form of mail, with a fixed zone.
+    pub fn parse_http_date(text: &str) -> Option<Self> {
+        if !text.ends_with(" GMT") {
+            return None;
+        }
+        Self::of(OffsetDateTime::parse(text, &Rfc2822).ok()?)
+    }
+
+    fn of(instant: OffsetDateTime) -> Option<Self> {
+        let millis = instant.unix_timestamp_nanos().div_euclid(1_000_000);
+        Some(Self::from_unix_millis(i64::try_from(millis).ok()?))
     }
 
     #[must_use]
@@ -91,6 +100,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn dates_of_http_are_read_and_those_of_mail_are_not() {
+        let read = Timestamp::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(read, Timestamp::parse("1994-11-06T08:49:37Z"));
+        for text in [
+            "",
+            " GMT",
+            "Sun, 06 Nov 1994 08:49:37 +0000",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            "1994-11-06T08:49:37Z",
+        ] {
+            assert_eq!(Timestamp::parse_http_date(text), None, "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read_back_to_the_second(millis in any::<i64>()) {
@@ -102,6 +127,7 @@ mod tests {
         #[test]
         fn no_text_makes_the_reader_panic(text in "\\PC*") {
             let _ = Timestamp::parse(&text);
+            let _ = Timestamp::parse_http_date(&format!("{text} GMT"));
         }
 
         #[test]

@@ -106,6 +106,7 @@ pub(super) fn read(
         profile: owned(table.string("profile", findings)),
         config_file: file(table.string("config-file", findings), base, findings),
         credentials_file: file(table.string("credentials-file", findings), base, findings),
+        ..profile::Config::default()
     };
     let container = container::Config {
         uri: uri(table.string("uri", findings), findings),

@@ -17,7 +17,7 @@ use crate::authz::{Lease, Policy, Scope, Tokens};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::environment::Environment;
-use crate::http::{Client, Roots};
+use crate::http::{Client, Proxies, Roots};
 use crate::identity::IdentityName;
 use crate::os::{memory, process};
 use crate::providers::Surroundings;
@@ -115,12 +115,9 @@ impl Daemon {
             None => Roots::System,
         };
         let url = own.first().map(|address| format!("http://{address}"));
-        let transport = Arc::new(Client::new(Arc::clone(&clock), own, roots));
-        let surroundings = Surroundings {
-            environment,
-            transport,
-            clock: Arc::clone(&clock),
-        };
+        let client = Client::new(Arc::clone(&clock), own, roots);
+        let transport = Arc::new(client.through(Proxies::of(&environment)));
+        let surroundings = Surroundings::new(environment, transport, Arc::clone(&clock));
         let parts = refresh::Parts {
             surroundings,
             draws,

@@ -1,15 +1,21 @@
-//! Requests over TCP and TLS: resolve once, check every address, connect, exchange.
+//! Requests over TCP and TLS: resolve once, check every address, connect, exchange; or the same
+//! with a proxy, and through it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::{Request, Uri};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::exchange::exchange;
+use super::proxy::{Proxies, Proxy};
+use super::target::Target;
 use super::tls::{Roots, Tls};
-use super::{HttpError, Limits, Response, Sending, Stage, Transport};
+use super::tunnel::tunnel;
+use super::{HttpError, Limits, Response, Route, Sending, Stage, Transport};
 use crate::clock::{SharedClock, timeout};
 
 /// The network.
@@ -18,25 +24,70 @@ pub struct Client {
     clock: SharedClock,
     own: Arc<[SocketAddr]>,
     tls: Tls,
+    roots: Roots,
+    proxies: Proxies,
 }
 
 impl Client {
-    /// `own` are the addresses that credd serves, and never asks.
+    /// `own` are the addresses that credd serves, and never asks. Without proxies.
     pub fn new(clock: SharedClock, own: impl Into<Arc<[SocketAddr]>>, roots: Roots) -> Self {
         Self {
             clock,
             own: own.into(),
-            tls: Tls::new(roots),
+            tls: Tls::default(),
+            roots,
+            proxies: Proxies::default(),
         }
     }
 
-    async fn run(&self, request: Request<Bytes>, limits: Limits) -> Result<Response, Stage> {
+    /// The same, by way of `proxies` where a route allows it.
+    #[must_use]
+    pub fn through(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
+    }
+
+    async fn run(
+        &self,
+        request: Request<Bytes>,
+        limits: Limits,
+        route: &Route,
+    ) -> Result<Response, Stage> {
         let target = Target::parse(request.uri()).ok_or(Stage::Url)?;
+        let proxy = if route.may_be_proxied {
+            let proxy = self.proxies.towards(&target);
+            proxy.map_err(|problem| Stage::ProxySetting(problem.to_owned()))?
+        } else {
+            None
+        };
+        let roots = match &route.ca_bundle {
+            Some(path) => &Roots::File(path.clone()),
+            None => &self.roots,
+        };
+        if let Some(proxy) = proxy {
+            let outcome = Box::pin(self.through_proxy(proxy, &target, limits)).await;
+            let tunnel = outcome.map_err(|stage| {
+                let asked = proxy.target.to_string();
+                Stage::Proxy(Box::new(HttpError { asked, stage }))
+            })?;
+            return self.ask(tunnel, &target, roots, request, limits).await;
+        }
+        let is_allowed = |address| target.is_https || (limits.plain)(address);
+        let stream = self.reach(&target, limits, is_allowed).await?;
+        self.ask(stream, &target, roots, request, limits).await
+    }
+
+    /// A connection to one of the target's addresses, all of which are allowed and none ours.
+    async fn reach(
+        &self,
+        target: &Target,
+        limits: Limits,
+        is_allowed: impl Fn(IpAddr) -> bool,
+    ) -> Result<TcpStream, Stage> {
         let addresses = target.resolve().await.map_err(Stage::Resolve)?;
         // All of them are checked before any is asked, and what was checked is what is asked: a
         // name that answers differently the second time gains nothing.
         for address in &addresses {
-            if !target.is_https && !(limits.plain)(address.ip().to_canonical()) {
+            if !is_allowed(address.ip().to_canonical()) {
                 return Err(Stage::NotAllowed(*address));
             }
         }
@@ -50,7 +101,7 @@ impl Client {
                     if self.own.contains(&peer) {
                         return Err(Stage::OwnEndpoint(peer));
                     }
-                    return self.ask(stream, &target, request, limits).await;
+                    return Ok(stream);
                 }
                 Ok(Err(error)) => last = error,
                 Err(_) => last = std::io::ErrorKind::TimedOut.into(),
@@ -59,29 +110,61 @@ impl Client {
         Err(Stage::Connect(last))
     }
 
-    async fn ask(
+    /// A tunnel to `target`, whose name is not looked up here.
+    async fn through_proxy(
         &self,
-        stream: TcpStream,
+        proxy: &Proxy,
         target: &Target,
+        limits: Limits,
+    ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Stage> {
+        let stream = self.reach(&proxy.target, limits, |_| true).await?;
+        if !proxy.target.is_https {
+            return tunnel(&*self.clock, stream, proxy, target, limits).await;
+        }
+        // Whom a profile trusts is meant for AWS, not for the proxy.
+        let stream = self.secure(stream, &proxy.target, &self.roots, limits);
+        tunnel(&*self.clock, stream.await?, proxy, target, limits).await
+    }
+
+    async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        target: &Target,
+        roots: &Roots,
+        limits: Limits,
+    ) -> Result<TlsStream<S>, Stage> {
+        let handshake = self.tls.connect(roots, &target.host, stream);
+        timeout(&*self.clock, limits.connect, handshake)
+            .await
+            .map_err(|_| Stage::Deadline("finish the TLS handshake"))?
+    }
+
+    async fn ask<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+        &self,
+        stream: S,
+        target: &Target,
+        roots: &Roots,
         request: Request<Bytes>,
         limits: Limits,
     ) -> Result<Response, Stage> {
         if !target.is_https {
             return exchange(&*self.clock, stream, request, limits).await;
         }
-        let handshake = self.tls.connect(&target.host, stream);
-        let stream = timeout(&*self.clock, limits.connect, handshake)
-            .await
-            .map_err(|_| Stage::Deadline("finish the TLS handshake"))??;
-        exchange(&*self.clock, stream, request, limits).await
+        let stream = self.secure(stream, target, roots, limits).await?;
+        let response = exchange(&*self.clock, stream, request, limits).await?;
+        Ok(Response {
+            is_verified_tls: true,
+            ..response
+        })
     }
 }
 
 impl Transport for Client {
-    fn send(&self, request: Request<Bytes>, limits: Limits) -> Sending<'_> {
+    fn send(&self, request: Request<Bytes>, limits: Limits, route: Route) -> Sending<'_> {
         Box::pin(async move {
             let asked = asked(request.uri());
-            timeout(&*self.clock, limits.total, self.run(request, limits))
+            let run = self.run(request, limits, &route);
+            timeout(&*self.clock, limits.total, run)
                 .await
                 .unwrap_or(Err(Stage::Deadline("finish its answer")))
                 .map_err(|stage| HttpError { asked, stage })
@@ -89,7 +172,7 @@ impl Transport for Client {
     }
 }
 
-/// Scheme and authority.
+/// Scheme and authority, as written.
 fn asked(uri: &Uri) -> String {
     let scheme = uri.scheme_str().unwrap_or("");
     let host = uri.host().unwrap_or("");
@@ -98,41 +181,4 @@ fn asked(uri: &Uri) -> String {
         .map(|port| format!(":{port}"))
         .unwrap_or_default();
     format!("{scheme}://{host}{port}")
-}
-
-struct Target {
-    is_https: bool,
-    /// Without the brackets of an IPv6 address.
-    host: String,
-    port: u16,
-}
-
-impl Target {
-    fn parse(uri: &Uri) -> Option<Self> {
-        let is_https = match uri.scheme_str()? {
-            "http" => false,
-            "https" => true,
-            _ => return None,
-        };
-        let host = uri.host().filter(|host| !host.is_empty())?;
-        let host = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
-        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-        Some(Self {
-            is_https,
-            host: host.to_owned(),
-            port,
-        })
-    }
-
-    async fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
-        if let Ok(address) = self.host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(address, self.port)]);
-        }
-        Ok(tokio::net::lookup_host((self.host.as_str(), self.port))
-            .await?
-            .collect())
-    }
 }

@@ -13,10 +13,10 @@ use crate::clock::{Clock, timeout};
 
 /// Of the answer's head, all headers together. hyper's least is 8 KiB; the longest head an AWS
 /// service sends is a fraction of that.
-const HEAD_BYTES: usize = 16 * 1024;
+pub(super) const HEAD_BYTES: usize = 16 * 1024;
 
 /// Headers in an answer; hyper refuses more.
-const HEADERS: usize = 64;
+pub(super) const HEADERS: usize = 64;
 
 pub(super) async fn exchange<S>(
     clock: &dyn Clock,
@@ -33,6 +33,7 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(Stage::Exchange)?;
+    let began = clock.boot();
     let conversation = async {
         let answer = timeout(
             clock,
@@ -48,6 +49,8 @@ where
             status: head.status,
             headers: head.headers,
             body,
+            is_verified_tls: false,
+            took: began.until(clock.boot()),
         })
     };
     tokio::pin!(conversation, connection);

@@ -1,16 +1,21 @@
-//! HTTP as credd asks for it: one bounded exchange at a time, no redirects, no proxy.
+//! HTTP as credd asks for it: one bounded exchange at a time, no redirects, and a proxy only where
+//! the request says so.
 //!
-//! Nothing credd asks today lies beyond this host's own links or needs a proxy: metadata services
-//! must not be reached through one.
+//! STS lies beyond this host and may need a proxy; metadata services and container endpoints are
+//! on its own links and must not be reached through one.
 
 mod client;
 mod error;
 mod exchange;
+mod proxy;
+mod target;
 mod tls;
+mod tunnel;
 pub mod unix;
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -20,6 +25,7 @@ use zeroize::Zeroizing;
 
 pub use client::Client;
 pub use error::{HttpError, Stage};
+pub use proxy::Proxies;
 pub use tls::Roots;
 
 /// An answer, whole.
@@ -28,6 +34,12 @@ pub struct Response {
     pub headers: HeaderMap,
     /// Wiped when dropped: it may hold credentials.
     pub body: Zeroizing<Vec<u8>>,
+    /// Whether a certificate proved who answered: what such an answer says of the time may be
+    /// believed.
+    pub is_verified_tls: bool,
+    /// From the first byte of the request to the last of the answer, connecting apart: its `Date`
+    /// was written in that time.
+    pub took: Duration,
 }
 
 impl Response {
@@ -50,6 +62,8 @@ impl std::fmt::Debug for Response {
             .field("status", &self.status)
             .field("headers", &self.headers.len())
             .field("body", &self.body.len())
+            .field("is_verified_tls", &self.is_verified_tls)
+            .field("took", &self.took)
             .finish()
     }
 }
@@ -57,9 +71,9 @@ impl std::fmt::Debug for Response {
 /// The bounds of one exchange.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// For reaching one address, TLS included.
+    /// For reaching one address, for a proxy's too, and for each TLS handshake.
     pub connect: Duration,
-    /// For the head of the answer, and between two pieces of its body.
+    /// For the head of the answer, for a proxy's too, and between two pieces of its body.
     pub read: Duration,
     /// For everything, from the name lookup to the last byte.
     pub total: Duration,
@@ -69,9 +83,35 @@ pub struct Limits {
     pub plain: fn(IpAddr) -> bool,
 }
 
+/// How a request travels, and whom to trust at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Whether a proxy may carry it, if it is https and the environment names one. Loopback and
+    /// link-local addresses are asked directly all the same.
+    pub may_be_proxied: bool,
+    /// Who alone vouches for the host, instead of the client's own roots: a PEM file, as the
+    /// `ca_bundle` of a profile names one. `AWS_CA_BUNDLE` outranks that in every SDK, so whoever
+    /// sets this has looked there.
+    pub ca_bundle: Option<PathBuf>,
+}
+
+impl Route {
+    /// To what is on this host or its links.
+    pub const LOCAL: Self = Self {
+        may_be_proxied: false,
+        ca_bundle: None,
+    };
+
+    /// To the internet.
+    pub const BEYOND: Self = Self {
+        may_be_proxied: true,
+        ca_bundle: None,
+    };
+}
+
 /// Whoever can carry a request out: the network, or a scripted AWS in a simulation.
 pub trait Transport: Send + Sync + std::fmt::Debug {
-    fn send(&self, request: Request<Bytes>, limits: Limits) -> Sending<'_>;
+    fn send(&self, request: Request<Bytes>, limits: Limits, route: Route) -> Sending<'_>;
 }
 
 /// An exchange under way.

@@ -1,20 +1,21 @@
 //! TLS towards https sources, with roots read on first use.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OnceCell;
 use tokio_rustls::client::TlsStream;
 
 use super::Stage;
 
 /// Whom to trust.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Roots {
     /// The host's certificate store, or the compiled-in Mozilla roots where an image has none.
     System,
@@ -22,31 +23,25 @@ pub enum Roots {
     File(PathBuf),
 }
 
-/// A TLS client whose roots are parsed when first needed: most hosts never need them, and the 144
-/// roots of a Debian bundle cost 2 ms and 320 KiB.
-#[derive(Debug)]
+/// A TLS client whose roots are parsed when first needed, and once: most hosts never need them, and
+/// the 144 roots of a Debian bundle cost 2 ms and 320 KiB.
+#[derive(Debug, Default)]
 pub(super) struct Tls {
-    roots: Roots,
-    config: OnceCell<Arc<ClientConfig>>,
+    configs: Mutex<HashMap<Roots, Arc<OnceCell<Arc<ClientConfig>>>>>,
 }
 
 impl Tls {
-    pub(super) fn new(roots: Roots) -> Self {
-        Self {
-            roots,
-            config: OnceCell::new(),
-        }
-    }
-
-    pub(super) async fn connect(
+    pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
+        roots: &Roots,
         host: &str,
-        stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, Stage> {
-        let config = self
-            .config
-            .get_or_try_init(|| load(self.roots.clone()))
-            .await?;
+        stream: S,
+    ) -> Result<TlsStream<S>, Stage> {
+        let config = {
+            let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(configs.entry(roots.clone()).or_default())
+        };
+        let config = config.get_or_try_init(|| load(roots.clone())).await?;
         let name = ServerName::try_from(host.to_owned()).map_err(|_| Stage::Url)?;
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
         connector.connect(name, stream).await.map_err(Stage::Tls)

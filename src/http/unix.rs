@@ -26,17 +26,42 @@ const LIMITS: Limits = Limits {
     plain: |_| true,
 };
 
+/// For what waits for AWS: longer than two attempts of a refresher.
+const PATIENT: Limits = Limits {
+    read: Duration::from_secs(70),
+    total: Duration::from_secs(70),
+    ..LIMITS
+};
+
 /// Sends `request`, whose URI is a path, to the socket at `path`.
 pub async fn send(
     clock: &dyn Clock,
     path: &Path,
     request: Request<Bytes>,
 ) -> Result<Response, HttpError> {
+    send_within(clock, path, request, LIMITS).await
+}
+
+/// Like [`send`], for an answer that waits for AWS.
+pub async fn send_patiently(
+    clock: &dyn Clock,
+    path: &Path,
+    request: Request<Bytes>,
+) -> Result<Response, HttpError> {
+    send_within(clock, path, request, PATIENT).await
+}
+
+async fn send_within(
+    clock: &dyn Clock,
+    path: &Path,
+    request: Request<Bytes>,
+    limits: Limits,
+) -> Result<Response, HttpError> {
     let run = async {
         let stream = UnixStream::connect(path).await.map_err(Stage::Connect)?;
-        exchange(clock, stream, request, LIMITS).await
+        exchange(clock, stream, request, limits).await
     };
-    timeout(clock, LIMITS.total, run)
+    timeout(clock, limits.total, run)
         .await
         .unwrap_or(Err(Stage::Deadline("answer")))
         .map_err(|stage| HttpError {

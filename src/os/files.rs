@@ -20,6 +20,15 @@ pub async fn read_text(path: PathBuf, limit: usize) -> io::Result<Zeroizing<Stri
     into_text(&read(path, limit).await?)
 }
 
+/// Like [`read_text`], for a secret: only a file of root or of this process's user is read, and only
+/// if no other user can read or change it. Looked at and read by one descriptor, so that no other
+/// file can take its place in between.
+pub async fn read_private_text(path: PathBuf, limit: usize) -> io::Result<Zeroizing<String>> {
+    let read = move || read_private_now(&path, limit);
+    let bytes = tokio::task::spawn_blocking(read).await;
+    into_text(&bytes.map_err(io::Error::other)??)
+}
+
 /// Like [`read_text`], at once: for start-up and for commands, where nothing else waits.
 pub fn read_text_now(path: &Path, limit: usize) -> io::Result<Zeroizing<String>> {
     into_text(&read_now(path, limit)?)
@@ -32,25 +41,48 @@ fn into_text(bytes: &[u8]) -> io::Result<Zeroizing<String>> {
 }
 
 fn read_now(path: &Path, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Without O_NONBLOCK the opening of a FIFO waits for its writer for ever.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)?;
+    let file = open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         // /dev/null is the usual way to say "no such file" to an SDK.
         return if is_null_device(&metadata) {
             Ok(Zeroizing::default())
         } else {
-            Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            ))
+            Err(not_regular())
         };
     }
     read_bounded(file, limit)
+}
+
+fn read_private_now(path: &Path, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(not_regular());
+    }
+    let denied = |problem| Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    if ![0, super::process::effective_uid()].contains(&owner) {
+        return denied(format!(
+            "it belongs to uid {owner}, and must belong to root or to credd's own user; `chown` it"
+        ));
+    }
+    if mode & 0o077 != 0 {
+        return denied(format!(
+            "others may read or change it (mode {mode:04o}); `chmod 600` it"
+        ));
+    }
+    read_bounded(file, limit)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // Without O_NONBLOCK the opening of a FIFO waits for its writer for ever.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
 }
 
 fn is_null_device(metadata: &std::fs::Metadata) -> bool {
@@ -103,6 +135,39 @@ mod tests {
         assert!(read_now(folder.path(), 5).is_err());
         assert!(read_now(Path::new("/dev/null"), 5).unwrap().is_empty());
         assert!(read_now(Path::new("/dev/zero"), 5).is_err());
+    }
+
+    #[test]
+    fn a_secret_is_read_only_where_nobody_else_can_read_or_change_it() {
+        use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("secret"), folder.path().join("link"));
+        write_private(&path, b"12345").unwrap();
+        symlink(&path, &link).unwrap();
+        let set_mode = |mode| {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, permissions).unwrap();
+        };
+        let problem = |path: &Path| read_private_now(path, 5).unwrap_err().to_string();
+        for mode in [0o600, 0o400, 0o700] {
+            set_mode(mode);
+            assert_eq!(*read_private_now(&link, 5).unwrap(), b"12345");
+        }
+        // As each of these, by itself, lets somebody else in.
+        for mode in [0o640, 0o620, 0o610, 0o604, 0o602, 0o601, 0o644] {
+            set_mode(mode);
+            assert!(problem(&path).contains("chmod 600"), "{mode:o}");
+            assert!(problem(&link).contains("chmod 600"), "{mode:o}");
+        }
+        set_mode(0o600);
+        assert!(read_private_now(&path, 4).is_err());
+        assert!(problem(folder.path()).contains("not a regular file"));
+        assert!(problem(Path::new("/dev/null")).contains("not a regular file"));
+        if super::super::process::is_root() {
+            chown(&path, Some(12345), None).unwrap();
+            assert!(problem(&path).contains("uid 12345"));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 
 /// Descriptors that credd asks for: a thousand connections, their upstream, and room.
 const DESCRIPTORS: u64 = 4096;
@@ -25,6 +25,13 @@ pub fn ignores(signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     u32::try_from(signal - 1).is_ok_and(|bit| mask.unwrap_or(0) >> bit & 1 == 1)
+}
+
+/// Kills the process group that `leader` leads. It may be gone already.
+pub fn kill_group(leader: u32) {
+    if let Some(group) = Pid::from_raw(leader.cast_signed()).filter(|group| !group.is_init()) {
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
 }
 
 /// Files made from now on are their owner's alone, whatever else their makers say.
@@ -57,4 +64,10 @@ pub fn raise_descriptor_limit() {
         };
         let _ = rustix::process::setrlimit(Resource::Nofile, raised);
     }
+}
+
+/// What this host calls itself; empty where that is not UTF-8.
+pub fn host_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_str().unwrap_or_default().to_owned()
 }

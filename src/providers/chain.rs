@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::environment::EnvironmentProvider;
+use super::served::Served;
 use super::{
-    Context, News, Provider, Providing, SourceIdentity, Unprovided, container, imds, profile,
-    providing,
+    Context, News, Provider, Providing, SourceIdentity, Unprovided, assume_role, container, imds,
+    keys, process, profile, providing, session_token, web_identity,
 };
 use crate::credentials::{Failure, Provided};
 
@@ -16,6 +17,12 @@ use crate::credentials::{Failure, Provided};
 pub enum Link {
     Environment,
     Profile(profile::Config),
+    ProfileKeys(profile::ProfileKeys),
+    Keys(keys::Config),
+    Process(process::Config),
+    SessionToken(session_token::Config),
+    AssumeRole(assume_role::Config),
+    WebIdentity(web_identity::Config),
     Container(container::Config),
     InstanceMetadata(imds::Config),
 }
@@ -24,17 +31,39 @@ impl Link {
     /// What it is derived from.
     pub fn from(&self) -> Option<&SourceIdentity> {
         match self {
+            Self::SessionToken(config) => Some(&config.from),
+            Self::AssumeRole(config) => Some(&config.from),
             Self::Environment
             | Self::Profile(_)
+            | Self::ProfileKeys(_)
+            | Self::Keys(_)
+            | Self::Process(_)
+            | Self::WebIdentity(_)
             | Self::Container(_)
             | Self::InstanceMetadata(_) => None,
         }
     }
 
+    /// A profile says itself which STS makes a session of its keys.
+    fn served(&self) -> Self {
+        match self {
+            Self::Profile(config) => Self::Profile(profile::Config {
+                makes_sessions: true,
+                ..config.clone()
+            }),
+            other => other.clone(),
+        }
+    }
+
     fn may_be_long_lived(&self) -> bool {
         match self {
-            Self::Environment | Self::Profile(_) => true,
-            Self::Container(_) | Self::InstanceMetadata(_) => false,
+            Self::Profile(config) => !config.makes_sessions,
+            Self::Environment | Self::ProfileKeys(_) | Self::Keys(_) | Self::Process(_) => true,
+            Self::SessionToken(_)
+            | Self::AssumeRole(_)
+            | Self::WebIdentity(_)
+            | Self::Container(_)
+            | Self::InstanceMetadata(_) => false,
         }
     }
 
@@ -42,7 +71,12 @@ impl Link {
     fn name(&self) -> &'static str {
         match self {
             Self::Environment => "environment",
-            Self::Profile(_) => "profile",
+            Self::Profile(_) | Self::ProfileKeys(_) => "profile",
+            Self::Keys(_) => "keys",
+            Self::Process(_) => "process",
+            Self::SessionToken(_) => "session token",
+            Self::AssumeRole(_) => "role",
+            Self::WebIdentity(_) => "web identity",
             Self::Container(_) => "container endpoint",
             Self::InstanceMetadata(_) => "instance metadata",
         }
@@ -54,6 +88,7 @@ pub fn default_chain() -> Vec<Link> {
     vec![
         Link::Environment,
         Link::Profile(profile::Config::default()),
+        Link::WebIdentity(web_identity::Config::Environment),
         Link::Container(container::Config::default()),
         Link::InstanceMetadata(imds::Config::default()),
     ]
@@ -66,7 +101,13 @@ pub fn may_be_long_lived(links: &[Link]) -> bool {
 
 /// Makes a chain's providers, for an identity that clients get.
 pub fn build_served(links: &[Link], context: &Context) -> Box<dyn Provider> {
-    Box::new(build(links, context))
+    let links: Vec<Link> = links.iter().map(Link::served).collect();
+    let chain = Box::new(build(&links, context));
+    if may_be_long_lived(&links) {
+        Box::new(Served::new(chain, context))
+    } else {
+        chain
+    }
 }
 
 /// Makes a chain's providers. Nothing is asked yet.
@@ -80,6 +121,23 @@ pub fn build(links: &[Link], context: &Context) -> Chain {
             Link::Profile(config) => {
                 Box::new(profile::ProfileProvider::new(config.clone(), context))
             }
+            Link::ProfileKeys(keys) => Box::new(profile::ProfileKeysProvider(keys.clone())),
+            Link::Keys(config) => Box::new(keys::KeysProvider::new(config.clone(), context)),
+            Link::Process(config) => {
+                Box::new(process::ProcessProvider::new(config.clone(), context))
+            }
+            Link::SessionToken(config) => Box::new(session_token::SessionTokenProvider::new(
+                config.clone(),
+                &context,
+            )),
+            Link::AssumeRole(config) => Box::new(assume_role::AssumeRoleProvider::new(
+                config.clone(),
+                context,
+            )),
+            Link::WebIdentity(config) => Box::new(web_identity::WebIdentityProvider::new(
+                config.clone(),
+                context,
+            )),
             Link::Container(config) => {
                 Box::new(container::ContainerProvider::new(config.clone(), context))
             }
@@ -194,6 +252,7 @@ mod tests {
         let order = [
             "environment",
             "profile",
+            "web identity",
             "container endpoint",
             "instance metadata",
         ];

@@ -14,7 +14,7 @@ use super::{Context, Provider, Providing, Unprovided, providing, refused};
 use crate::aws::formats::Answer;
 use crate::credentials::{Failure, Provided, Renewal};
 use crate::environment::Environment;
-use crate::http::Limits;
+use crate::http::{Limits, Route};
 use crate::os::files;
 use crate::secret::Secret;
 
@@ -68,7 +68,7 @@ impl ContainerProvider {
         let response = self
             .context
             .transport
-            .send(request, LIMITS)
+            .send(request, LIMITS, Route::LOCAL)
             .await
             .map_err(Failure::from)?;
         let asked = "the container endpoint";

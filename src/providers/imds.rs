@@ -17,7 +17,7 @@ use crate::aws::imds_endpoint::{self, Settings};
 use crate::aws::profile_file::{self, Locations};
 use crate::clock::BootInstant;
 use crate::credentials::{Credentials, Failure, Principal, Provided, Renewal, described};
-use crate::http::{HttpError, Limits, Response};
+use crate::http::{HttpError, Limits, Response, Route};
 
 /// What credd.toml says of the service. What it leaves out comes from the environment, then from
 /// the profile.
@@ -262,7 +262,7 @@ impl ImdsProvider {
     async fn send(&self, request: Request<Bytes>) -> Result<Response, Failure> {
         self.context
             .transport
-            .send(request, LIMITS)
+            .send(request, LIMITS, Route::LOCAL)
             .await
             .map_err(unreachable)
     }

@@ -1,11 +1,19 @@
 //! The ways to obtain credentials, one file each. No provider retries, caches or spawns.
 
+pub mod assume_role;
 pub mod chain;
 pub mod container;
 mod environment;
 pub mod imds;
+pub mod keys;
+pub mod process;
 pub mod profile;
+mod served;
+pub mod session_name;
+pub mod session_token;
 pub mod source;
+pub mod sts;
+pub mod web_identity;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,6 +24,8 @@ use crate::credentials::{Failure, Provided};
 use crate::environment::Environment;
 use crate::http::{Response, Transport};
 use crate::identity::IdentityName;
+
+use sts::UpstreamTime;
 
 pub use source::{News, Source, SourceIdentity, Sources};
 
@@ -73,6 +83,22 @@ pub struct Surroundings {
     pub environment: Arc<Environment>,
     pub transport: Arc<dyn Transport>,
     pub clock: SharedClock,
+    pub upstream_time: UpstreamTime,
+}
+
+impl Surroundings {
+    pub fn new(
+        environment: Arc<Environment>,
+        transport: Arc<dyn Transport>,
+        clock: SharedClock,
+    ) -> Self {
+        Self {
+            environment,
+            transport,
+            clock,
+            upstream_time: UpstreamTime::default(),
+        }
+    }
 }
 
 impl Context {

@@ -57,8 +57,9 @@ pub fn after_success(life: &Life, now: Timestamp, draw: Draw) -> Duration {
         (Renewal::Mint, None) => UNKNOWN_MINT.mul_f64(0.75 + 0.25 * draw.share()),
         (_, None) => minute(draw),
         (Renewal::Ask(warnings), Some(expiry)) => {
-            let first = first_warning(warnings, life.obtained.until(expiry));
-            now.until(expiry).saturating_sub(first)
+            let lifetime = life.obtained.until(expiry).min(LONGEST_LIFETIME);
+            let first = first_warning(warnings, lifetime);
+            now.until(life.obtained.plus(lifetime.saturating_sub(first)))
         }
         (Renewal::Mint, Some(expiry)) => {
             // 20 to 45 %: by simulation, the range with which 10,000 daemons ride out an STS

@@ -222,6 +222,16 @@ impl SnapshotReader {
         self.shared.published.subscribe()
     }
 
+    /// Waits for a snapshot of that kind, the current one included.
+    pub async fn until(&self, is_such: impl Fn(&Snapshot) -> bool) {
+        let mut published = self.published();
+        while !is_such(&self.load()) {
+            if published.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Says that somebody waits: a first attempt that was put off by the start spread begins now.
     /// Never shortens a delay that failures have brought about.
     pub fn demand(&self) {

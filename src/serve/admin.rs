@@ -3,19 +3,23 @@
 //! | route | answers |
 //! |---|---|
 //! | `GET /v1/status` | every identity's state |
+//! | `POST /v1/refresh` | the states of those meant, once each has made an attempt |
+//! | `POST /v1/forget` | the states of those meant, without what they held |
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 
 use super::guard::{self, Methods};
-use super::{Body, Endpoint, Refusal, Site, whole};
-use crate::api::{self, FailureReport, IdentityStatus, StatusReport};
-use crate::authz::Caller;
-use crate::clock::{BootInstant, Timestamp};
+use super::{Body, Endpoint, Refusal, Site, question, whole};
+use crate::api::{self, FailureReport, IdentityStatus, StatusReport, WhichIdentity};
+use crate::authz::{Caller, Denial};
+use crate::clock::{BootInstant, Timestamp, timeout};
 use crate::identity::IdentityName;
-use crate::refresh::{Expiry, Held, Snapshot};
+use crate::refresh::{Expiry, Held, Snapshot, SnapshotReader};
 
 /// What operators look at.
 #[derive(Debug)]
@@ -25,7 +29,7 @@ pub struct Admin {
 
 impl Endpoint for Admin {
     async fn respond(&self, request: Request<Incoming>, caller: Caller) -> Response<Body> {
-        match self.route(&request, caller) {
+        match self.route(request, caller).await {
             Ok(response) => response,
             Err(refusal) => refusal.into_response(),
         }
@@ -33,17 +37,26 @@ impl Endpoint for Admin {
 }
 
 impl Admin {
-    fn route(
+    async fn route(
         &self,
-        request: &Request<Incoming>,
+        request: Request<Incoming>,
         caller: Caller,
     ) -> Result<Response<Body>, Refusal> {
-        guard::check(request, Methods::Read)?;
+        guard::check(&request, Methods::ReadAndPost)?;
         self.site.authorize_any(caller)?;
-        match request.uri().path() {
-            api::STATUS => {
-                let report = serde_json::to_vec(&self.site.status()).unwrap_or_default();
-                Ok(whole(StatusCode::OK, report.into()))
+        let is_post = request.method() == Method::POST;
+        let path = request.uri().path().to_owned();
+        match (is_post, path.as_str()) {
+            (false, api::STATUS) => Ok(report(&self.site.status())),
+            (true, api::REFRESH) => {
+                let meant = self.meant(request.into_body()).await?;
+                self.refresh(&meant).await;
+                Ok(report(&self.site.status_of(&meant)))
+            }
+            (true, api::FORGET) => {
+                let meant = self.meant(request.into_body()).await?;
+                self.forget(&meant).await;
+                Ok(report(&self.site.status_of(&meant)))
             }
             _ => Err(Refusal {
                 status: StatusCode::NOT_FOUND,
@@ -52,13 +65,72 @@ impl Admin {
             }),
         }
     }
+
+    async fn meant(&self, body: Incoming) -> Result<Meant, Refusal> {
+        let which: WhichIdentity = question::read(&self.site, body).await?;
+        let all = self.site.identities.iter();
+        let meant: Meant = all
+            .filter(|(name, _)| {
+                which
+                    .identity
+                    .as_deref()
+                    .is_none_or(|it| it == name.as_str())
+            })
+            .map(|(name, reader)| (name.clone(), reader.clone()))
+            .collect();
+        if meant.is_empty() {
+            return Err(Denial::UnknownIdentity.into());
+        }
+        Ok(meant)
+    }
+
+    /// Waits for an attempt of each, whatever comes of it.
+    async fn refresh(&self, meant: &Meant) {
+        let attempts = |reader: &SnapshotReader| reader.load().attempts;
+        let before: Vec<u64> = meant.values().map(attempts).collect();
+        for reader in meant.values() {
+            reader.refresh();
+        }
+        let all = async {
+            for (reader, before) in meant.values().zip(before) {
+                reader.until(|snapshot| snapshot.attempts > before).await;
+            }
+        };
+        let _ = timeout(&*self.site.clock, ORDER_TIME, all).await;
+    }
+
+    async fn forget(&self, meant: &Meant) {
+        for reader in meant.values() {
+            reader.forget();
+        }
+        let all = async {
+            for reader in meant.values() {
+                reader.until(|snapshot| snapshot.held.is_none()).await;
+            }
+        };
+        let _ = timeout(&*self.site.clock, ORDER_TIME, all).await;
+    }
+}
+
+type Meant = BTreeMap<IdentityName, SnapshotReader>;
+
+/// An attempt takes 30 s at the longest, and may have to wait for one that is under way.
+const ORDER_TIME: Duration = Duration::from_secs(65);
+
+fn report(report: &StatusReport) -> Response<Body> {
+    let report = serde_json::to_vec(report).unwrap_or_default();
+    whole(StatusCode::OK, report.into())
 }
 
 impl Site {
     /// Every identity's state, as of now.
     pub fn status(&self) -> StatusReport {
+        self.status_of(&self.identities)
+    }
+
+    fn status_of(&self, identities: &Meant) -> StatusReport {
         let (now, boot) = (self.clock.now(), self.clock.boot());
-        let identities = self.identities.iter();
+        let identities = identities.iter();
         StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),

@@ -3,25 +3,17 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Either, Limited};
+use http_body_util::Either;
+use hyper::Response;
 use hyper::body::{Body as HttpBody, Frame, Incoming};
 use hyper::header::{CACHE_CONTROL, HeaderValue};
-use hyper::{Response, StatusCode};
 
-use super::{Body, Refusal, Site};
+use super::{Body, Refusal, Site, question};
 use crate::api::{self, LeaseReport, LeaseRequest};
 use crate::authz::{Caller, Decision, Lease, Presented, Scope, Tokens, new_token};
-use crate::clock::timeout;
 use crate::secret::Secret;
-
-/// An identity name, a token and their wrapping.
-const REQUEST_BYTES: usize = 512;
-
-/// It comes from this very host, in one packet with its head.
-const REQUEST_TIME: Duration = Duration::from_secs(2);
 
 /// One line, and then silence until the connection ends.
 pub struct LeaseBody {
@@ -58,18 +50,7 @@ pub(super) async fn respond(
     caller: Caller,
 ) -> Result<Response<Body>, Refusal> {
     site.authorize_any(caller)?;
-    let malformed = |message: &'static str| Refusal {
-        status: StatusCode::BAD_REQUEST,
-        code: "MalformedRequest",
-        message: message.into(),
-    };
-    let body = Limited::new(body, REQUEST_BYTES).collect();
-    let Ok(Ok(body)) = timeout(&*site.clock, REQUEST_TIME, body).await else {
-        return Err(malformed("the request is too long, too slow or broken off"));
-    };
-    let body = body.to_bytes();
-    let request: LeaseRequest = serde_json::from_slice(&body)
-        .map_err(|_| malformed("the request is not what `credd exec` of this version sends"))?;
+    let request: LeaseRequest = question::read(site, body).await?;
     let asked = request.identity.as_deref();
     let identities = site.identities.keys();
     let grant = match site
@@ -85,7 +66,7 @@ pub(super) async fn respond(
     };
     let token = match request.token {
         Some(token) if Tokens::is_well_formed(&token) => Secret::from(token),
-        Some(_) => return Err(malformed("this is no token that credd has given")),
+        Some(_) => return Err(question::malformed("this is no token that credd has given")),
         None => new_token(),
     };
     let identity = grant.identity();

@@ -7,6 +7,7 @@ mod ecs;
 mod guard;
 mod lease;
 mod listener;
+mod question;
 mod refusal;
 
 use std::collections::BTreeMap;

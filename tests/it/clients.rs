@@ -8,8 +8,11 @@
     reason = "here other programs are waited for, and their files written"
 )]
 
+mod cli;
 mod client;
 mod daemon;
+mod judge;
+mod judges;
 mod moto;
 mod relay;
 mod upstream;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use credd::clock::SharedClock;
 use credd::environment::Environment;
-use credd::http::{Client, HttpError, Limits, Roots, Sending, Stage, Transport};
+use credd::http::{Client, HttpError, Limits, Roots, Route, Sending, Stage, Transport};
 use credd::os::files;
 use credd::providers::chain::{self, Chain, Link};
 use credd::providers::{Context, Provider, Surroundings, Unprovided, imds};
@@ -78,7 +78,7 @@ async fn endpoint_case(case: &Value) {
 struct Asked(Mutex<Vec<String>>);
 
 impl Transport for Asked {
-    fn send(&self, request: Request<Bytes>, _: Limits) -> Sending<'_> {
+    fn send(&self, request: Request<Bytes>, _: Limits, _: Route) -> Sending<'_> {
         let asked = format!("{} {}", request.method(), request.uri());
         self.0.lock().unwrap().push(asked.clone());
         let stage = Stage::Deadline("answer");
@@ -166,11 +166,7 @@ fn imds_chain(
     transport: Arc<dyn Transport>,
     clock: Arc<TestClock>,
 ) -> Chain {
-    let context = Context::alone(Surroundings {
-        environment: Arc::new(environment),
-        transport,
-        clock,
-    });
+    let context = Context::alone(Surroundings::new(Arc::new(environment), transport, clock));
     chain::build(&[Link::InstanceMetadata(config)], &context)
 }
 

@@ -4,14 +4,20 @@
     reason = "a test whose ground gives way has failed, and should say where"
 )]
 
+mod challenge;
 mod clients;
 mod commands;
 mod config_cases;
+mod endpoint_vectors;
 mod guards;
+mod http;
 mod imds_vectors;
 mod profile_file_vectors;
+mod programs;
 mod refresh;
 mod serving;
+mod sigv4_vectors;
 mod simulation;
 mod sources;
+mod sts_vectors;
 mod support;

@@ -1,9 +1,10 @@
 //! Reading what IMDS and container endpoints answer: `{Code, AccessKeyId, SecretAccessKey, Token,
-//! Expiration, AccountId, …}`.
+//! Expiration, AccountId, …}`, and the fields that `credential_process` output shares with it.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::credentials::{Credentials, Principal};
@@ -23,7 +24,7 @@ pub enum Answer {
 
 /// What is wrong with an answer. Names fields, never their values.
 #[derive(Debug, PartialEq, Eq)]
-pub struct MalformedAnswer(String);
+pub struct MalformedAnswer(pub(super) String);
 
 impl fmt::Display for MalformedAnswer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,9 +49,7 @@ impl Answer {
                 });
             }
         }
-        let expiry = required("Expiration", fields.expiration)?;
-        let expiry = Timestamp::parse(expiry.expose())
-            .ok_or_else(|| MalformedAnswer("`Expiration` is no RFC 3339 time".to_owned()))?;
+        let expiry = expiry(&required("Expiration", fields.expiration)?)?;
         let issued = fields
             .last_updated
             .and_then(|text| Timestamp::parse(text.expose()));
@@ -80,7 +79,7 @@ impl Answer {
 
 /// serde quotes a value of the wrong type, which here may be a secret: only the category and the
 /// place are passed on.
-fn malformed(error: &serde_json::Error) -> MalformedAnswer {
+pub(super) fn malformed(error: &serde_json::Error) -> MalformedAnswer {
     let what = match error.classify() {
         serde_json::error::Category::Syntax => "not JSON",
         serde_json::error::Category::Eof => "JSON that breaks off",
@@ -107,7 +106,12 @@ fn required(field: &str, value: Option<Secret>) -> Result<Secret, MalformedAnswe
         .ok_or_else(|| missing(field))
 }
 
-fn plain(value: Option<Secret>) -> Option<String> {
+pub(super) fn expiry(text: &Secret) -> Result<Timestamp, MalformedAnswer> {
+    Timestamp::parse(text.expose())
+        .ok_or_else(|| MalformedAnswer("`Expiration` is no RFC 3339 time".to_owned()))
+}
+
+pub(super) fn plain(value: Option<Secret>) -> Option<String> {
     value
         .map(|value| value.expose().to_owned())
         .filter(|value| !value.is_empty())
@@ -137,15 +141,19 @@ fn printable(text: &str) -> String {
 
 /// All values are held as secrets until it is known what they are.
 #[derive(Default)]
-struct Fields {
+pub(super) struct Fields {
+    /// Of `credential_process` output, where it is a number.
+    pub(super) version: Option<Value>,
     code: Option<Secret>,
     message: Option<Secret>,
-    access_key_id: Option<Secret>,
-    secret_access_key: Option<Secret>,
+    pub(super) access_key_id: Option<Secret>,
+    pub(super) secret_access_key: Option<Secret>,
     token: Option<Secret>,
-    expiration: Option<Secret>,
+    /// What `credential_process` output calls the token.
+    pub(super) session_token: Option<Secret>,
+    pub(super) expiration: Option<Secret>,
     last_updated: Option<Secret>,
-    account_id: Option<Secret>,
+    pub(super) account_id: Option<Secret>,
     role_arn: Option<Secret>,
 }
 
@@ -157,6 +165,7 @@ impl Fields {
             "accesskeyid" => &mut self.access_key_id,
             "secretaccesskey" => &mut self.secret_access_key,
             "token" => &mut self.token,
+            "sessiontoken" => &mut self.session_token,
             "expiration" => &mut self.expiration,
             "lastupdated" => &mut self.last_updated,
             "accountid" => &mut self.account_id,
@@ -183,7 +192,14 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
         let mut fields = Fields::default();
+        let twice = || serde::de::Error::custom("a field stands twice");
         while let Some(name) = map.next_key::<String>()? {
+            if name.eq_ignore_ascii_case("Version") {
+                if fields.version.replace(map.next_value()?).is_some() {
+                    return Err(twice());
+                }
+                continue;
+            }
             let Some(slot) = fields.slot(&name) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -194,7 +210,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
             if let Some(before) = slot
                 && value.as_ref().map(Secret::expose) != Some(before.expose())
             {
-                return Err(serde::de::Error::custom("a field stands twice"));
+                return Err(twice());
             }
             *slot = value;
         }

@@ -1,7 +1,7 @@
-//! What a metadata service or container endpoint answers, as bytes from anywhere.
+//! What a metadata service, a container endpoint or a program answers, as bytes from anywhere.
 #![no_main]
 
-use credd::aws::formats::{Answer, error_text, process};
+use credd::aws::formats::{Answer, error_text, parse_process, process};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {
@@ -10,5 +10,8 @@ fuzz_target!(|body: &[u8]| {
         assert!(credentials.expiry.is_some());
     }
     let _ = error_text(body);
-    let _ = process(body);
+    if let Some(output) = process(body) {
+        assert!(parse_process(&output).is_ok());
+    }
+    let _ = parse_process(body);
 });

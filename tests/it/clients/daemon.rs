@@ -18,9 +18,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 const POLL: Duration = Duration::from_millis(20);
 
+/// What a daemon is told, beside where it listens.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Of its config file.
+    pub(super) config: String,
+    pub(super) variables: Vec<(&'static str, String)>,
+    /// By their paths in its home directory: `.aws/config`.
+    pub(super) files: Vec<(&'static str, String)>,
+}
+
 pub(super) struct Daemon {
     folder: TempDir,
-    upstream: SocketAddr,
+    told: Told,
     child: Child,
     log: Log,
     address: SocketAddr,
@@ -32,14 +42,30 @@ type Log = Arc<Mutex<Vec<String>>>;
 impl Daemon {
     /// Starts one on a free port, with nothing but instance metadata to get credentials from.
     pub(super) fn start(upstream: SocketAddr) -> Result<Self, Box<dyn Error>> {
+        let endpoint = format!("http://{upstream}");
+        Self::start_with(Told {
+            variables: vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint)],
+            ..Told::default()
+        })
+    }
+
+    /// Starts one on a free port, with nothing but what it is told of to get credentials from:
+    /// `AWS_ENDPOINT_URL_STS` and `AWS_EC2_METADATA_DISABLED`, say.
+    pub(super) fn start_with(told: Told) -> Result<Self, Box<dyn Error>> {
         let folder = TempDir::new()?;
-        std::fs::create_dir(folder.path().join("home"))?;
+        let home = folder.path().join("home");
+        std::fs::create_dir(&home)?;
+        for (path, text) in &told.files {
+            let path = home.join(path);
+            std::fs::create_dir_all(path.parent().ok_or("no folder")?)?;
+            std::fs::write(path, text)?;
+        }
         let log = Log::default();
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let child = spawn(folder.path(), upstream, free, &log)?;
+        let child = spawn(folder.path(), &told, free, &log)?;
         let mut daemon = Self {
             folder,
-            upstream,
+            told,
             child,
             log,
             address: free,
@@ -64,7 +90,7 @@ impl Daemon {
         if !status.success() {
             return Err(self.with_log(&format!("credd stopped with {status}")));
         }
-        self.child = spawn(self.folder.path(), self.upstream, self.address, &self.log)?;
+        self.child = spawn(self.folder.path(), &self.told, self.address, &self.log)?;
         let before = (self.address, self.token_file.clone());
         self.find()?;
         if before != (self.address, self.token_file.clone()) {
@@ -162,22 +188,20 @@ fn program(folder: &Path) -> Command {
 
 fn spawn(
     folder: &Path,
-    upstream: SocketAddr,
+    told: &Told,
     listen: SocketAddr,
     log: &Log,
 ) -> Result<Child, Box<dyn Error>> {
     let config = folder.join("credd.toml");
-    std::fs::write(&config, format!("[serve.http]\nlisten = [\"{listen}\"]\n"))?;
+    let text = format!("{}\n[serve.http]\nlisten = [\"{listen}\"]\n", told.config);
+    std::fs::write(&config, text)?;
     let mut child = program(folder)
         .arg("serve")
         .arg("--config")
         .arg(&config)
         .arg("--runtime-dir")
         .arg(runtime_directory(folder))
-        .env(
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-            format!("http://{upstream}"),
-        )
+        .envs(told.variables.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()?;

@@ -1,4 +1,10 @@
 //! moto as a server: instance metadata and STS that no one here wrote.
+//!
+//! Its STS, at 5.2.5, looks at no secret, session token, MFA code, trust or limit of a duration. It
+//! tells callers apart by the access key id alone: a session of `GetSessionToken` has the same keys
+//! for everybody and is `user/moto`, one of a role is who it should be. Every `Expiration` has
+//! microseconds. `DecodeAuthorizationMessage` ends in a 500 of HTML, and `AssumeRole` without an
+//! `Authorization` goes to S3, whose answer is a 200 of other XML.
 
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener, TcpStream};

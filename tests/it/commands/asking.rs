@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::place;
 use crate::serving::program::{Place, Said};
-use crate::serving::upstream::{ACCOUNT, KEY, SECRET, TOKEN, Upstream};
+use crate::serving::upstream::{ACCOUNT, Answer, KEY, SECRET, TOKEN, Upstream};
 
 #[test]
 fn get_prints_what_a_credential_process_does() {
@@ -164,18 +164,22 @@ fn check_cites_every_problem_where_it_stands() {
 }
 
 #[test]
-fn long_lived_keys_are_advised_on_and_not_handed_out() {
+fn long_lived_keys_of_which_aws_makes_no_session_are_not_handed_out() {
     let place = Place::bare();
+    let upstream = Upstream::answering(Answer {
+        status: 403,
+        body: String::new(),
+    });
     let _daemon = place.serving(
         place
             .credd(&["serve"])
             .env("AWS_ACCESS_KEY_ID", "AKIACANARY0000000001")
-            .env("AWS_SECRET_ACCESS_KEY", SECRET),
+            .env("AWS_SECRET_ACCESS_KEY", SECRET)
+            .env("AWS_ENDPOINT_URL_STS", upstream.uri("/")),
     );
     let said = place.run(&["get"]);
     assert_eq!((said.code(), said.stdout.as_str()), (Some(1), ""));
-    assert!(said.stderr.contains("LongLivedCredentials"), "{said:?}");
-    assert!(said.stderr.contains("long-lived keys"), "{said:?}");
+    assert!(said.stderr.contains("AccessDenied"), "{said:?}");
     let said = place.run(&["env", "--credentials"]);
     assert_eq!((said.code(), said.stdout.as_str()), (Some(1), ""));
     let url = format!("http://{}/v1/credentials", place.address());

@@ -193,10 +193,10 @@ impl Bench {
 /// A chain over real sockets.
 fn chain(links: &[Link], clock: &Arc<TestClock>, environment: Environment) -> Box<dyn Provider> {
     let clock = Arc::clone(clock) as SharedClock;
-    let context = Context::alone(Surroundings {
-        environment: Arc::new(environment),
-        transport: Arc::new(Client::new(Arc::clone(&clock), [], Roots::System)),
+    let context = Context::alone(Surroundings::new(
+        Arc::new(environment),
+        Arc::new(Client::new(Arc::clone(&clock), [], Roots::System)),
         clock,
-    });
+    ));
     Box::new(chain::build(links, &context))
 }

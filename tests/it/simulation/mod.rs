@@ -143,11 +143,11 @@ impl Simulation {
     fn begin(&mut self, source: Source) {
         let shared = Arc::clone(&self.clock) as SharedClock;
         let transport = self.world.transport(source, self.chance.fork());
-        let context = Context::alone(Surroundings {
-            environment: Arc::new(Environment::default()),
+        let context = Context::alone(Surroundings::new(
+            Arc::new(Environment::default()),
             transport,
-            clock: Arc::clone(&shared),
-        });
+            Arc::clone(&shared),
+        ));
         let link = match source {
             Source::Instance => Some(Link::InstanceMetadata(imds::Config::default())),
             Source::Task => Some(Link::Container(container::Config {

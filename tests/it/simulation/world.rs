@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use credd::clock::{Clock, Timestamp};
 use credd::credentials::{AccessKeyId, Credentials, Failure, Principal, Provided, Renewal};
-use credd::http::{HttpError, Limits, Response, Sending, Stage, Transport};
+use credd::http::{HttpError, Limits, Response, Route, Sending, Stage, Transport};
 use credd::providers::{Provider, Providing};
 use credd::secret::Secret;
 use hyper::{HeaderMap, Request, StatusCode};
@@ -300,7 +300,7 @@ impl Wire {
 }
 
 impl Transport for Wire {
-    fn send(&self, request: Request<Bytes>, limits: Limits) -> Sending<'_> {
+    fn send(&self, request: Request<Bytes>, limits: Limits, _: Route) -> Sending<'_> {
         let asked = format!("http://{}", self.source.name());
         Box::pin(async move {
             let outcome = self.exchange(request, limits).await;
@@ -314,6 +314,8 @@ fn response(status: u16, headers: HeaderMap, body: &str) -> Response {
         status: StatusCode::from_u16(status).unwrap(),
         headers,
         body: Zeroizing::new(body.as_bytes().to_owned()),
+        is_verified_tls: false,
+        took: Duration::ZERO,
     }
 }
 

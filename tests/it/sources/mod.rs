@@ -1,8 +1,10 @@
 //! The chain and its providers, end to end through real sockets.
 
 mod container;
+mod keys;
 mod metadata;
 mod order;
+mod process;
 mod tls;
 
 use std::net::SocketAddr;
@@ -46,15 +48,18 @@ impl Sources {
     }
 
     fn links(&self, links: &[Link]) -> Chain {
+        chain::build(links, &self.context())
+    }
+
+    fn context(&self) -> Context {
         let environment: Environment = self.variables.iter().cloned().collect();
         let clock = Arc::clone(&self.clock) as SharedClock;
         let client = Client::new(Arc::clone(&clock), self.own.clone(), self.roots.clone());
-        let context = Context::alone(Surroundings {
-            environment: Arc::new(environment),
-            transport: Arc::new(client),
+        Context::alone(Surroundings::new(
+            Arc::new(environment),
+            Arc::new(client),
             clock,
-        });
-        chain::build(links, &context)
+        ))
     }
 
     async fn provided(&self) -> Provided {
@@ -66,12 +71,12 @@ impl Sources {
     }
 }
 
-async fn provided(chain: &mut Chain) -> Provided {
-    chain.provide().await.unwrap()
+async fn provided(provider: &mut dyn Provider) -> Provided {
+    provider.provide().await.unwrap()
 }
 
-async fn failure(chain: &mut Chain) -> Failure {
-    match chain.provide().await {
+async fn failure(provider: &mut dyn Provider) -> Failure {
+    match provider.provide().await {
         Err(Unprovided::Failed(failure)) => failure,
         other => panic!("{other:?}"),
     }

@@ -1,58 +1,14 @@
 //! Container endpoints behind TLS: who is trusted, and who is not.
 
-use std::path::Path;
-
 use credd::credentials::FailureClass;
 use credd::os::files;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::support::authority::{Authority, acceptor};
 use crate::support::fake_aws::{CANARY, FakeAws};
 use crate::support::patience::run;
-
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
-        Self { issuer }
-    }
-
-    fn roots(&self, folder: &Path) -> Roots {
-        let path = folder.join("roots.pem");
-        files::write_private(&path, self.issuer.pem().as_bytes()).unwrap();
-        Roots::File(path)
-    }
-
-    /// A server that shows a certificate for `name` from this authority.
-    fn vouch(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> TlsAcceptor {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        change(&mut params);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        acceptor(certificate.der().clone(), &key)
-    }
-}
-
-fn acceptor(certificate: rustls::pki_types::CertificateDer<'static>, key: &KeyPair) -> TlsAcceptor {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    TlsAcceptor::from(Arc::new(config))
-}
 
 /// What comes of asking a server that `acceptor` stands for as `host`.
 async fn asked(acceptor: TlsAcceptor, host: &str, roots: Roots) -> (Result<(), Failure>, usize) {

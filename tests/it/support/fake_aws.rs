@@ -1,11 +1,25 @@
-//! An AWS that the tests own, over real sockets: instance metadata and a container endpoint that
-//! are honest until they are told to lie, throttle, stall, break off or vanish.
+//! An AWS that the tests own, over real sockets: instance metadata, a container endpoint and an STS
+//! that are honest until they are told to lie, throttle, stall, break off or vanish.
 //!
 //! ```text
 //! aws.next(Call::Role, |_| Reply::status(429).with("Retry-After", "7"));
 //! aws.always(Call::Container, |honest| honest.cut_at(100));
 //! aws.always(Call::Token, Reply::pausing_at_once);   // until aws.resume()
+//!
+//! aws.user("AKIAFAKEUSER0001", "CANARY-ops", OPS);
+//! aws.role(Role::new(DEPLOY).trusting(OPS));
+//! aws.next(Call::AssumeRole, |honest| honest.with_element("Expiration", "soon"));
 //! ```
+//!
+//! A lie replaces an answer that was found before: what the answer cost, such as an MFA code, is
+//! spent. Nothing is spent by what a rate limit refuses, or an AWS that is down.
+
+mod connection;
+mod form;
+mod reply;
+mod signature;
+mod sts;
+mod tests;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,12 +28,17 @@ use std::time::Duration;
 
 use credd::clock::{Clock, Timestamp};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+pub(crate) use self::reply::Reply;
+pub(crate) use self::sts::{Role, Session};
+
+use self::connection::accept;
+use self::signature::Signature;
+use self::sts::Sts;
 use super::clock::TestClock;
 
 /// What was asked for.
@@ -33,6 +52,11 @@ pub(crate) enum Call {
     Role,
     /// The container endpoint.
     Container,
+    AssumeRole,
+    GetSessionToken,
+    AssumeRoleWithWebIdentity,
+    GetCallerIdentity,
+    DecodeAuthorizationMessage,
     Other,
 }
 
@@ -43,13 +67,64 @@ pub(crate) struct Seen {
     pub(crate) method: String,
     pub(crate) path: String,
     headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    parameters: Vec<(String, String)>,
 }
 
 impl Seen {
+    fn new(method: String, path: String, headers: Vec<(String, String)>, body: Vec<u8>) -> Self {
+        let mut seen = Self {
+            call: Call::Other,
+            method,
+            path,
+            headers,
+            body,
+            parameters: Vec::new(),
+        };
+        if seen.header("Content-Type").is_some_and(form::is_form) {
+            seen.parameters = form::decode(&seen.body).unwrap_or_default();
+        }
+        seen.call = Call::of(&seen);
+        seen
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
         let (_, value) = headers.find(|(it, _)| it.eq_ignore_ascii_case(name))?;
         Some(value)
+    }
+
+    /// Of the form that a call to STS is: `Action`, `RoleArn`, `Tags.member.1.Key`.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        let mut parameters = self.parameters.iter();
+        let (_, value) = parameters.find(|(it, _)| it == name)?;
+        Some(value)
+    }
+
+    /// The names of all parameters, in their order.
+    pub(crate) fn parameters(&self) -> Vec<&str> {
+        let parameters = self.parameters.iter();
+        parameters.map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Whose key signed it, by its own word.
+    pub(crate) fn signing_key(&self) -> Option<String> {
+        self.signature().map(|signature| signature.key)
+    }
+
+    /// The region that the signature is for.
+    pub(crate) fn signing_region(&self) -> Option<String> {
+        self.signature().map(|signature| signature.region)
+    }
+
+    /// Whether the header is among those that are signed.
+    pub(crate) fn signs(&self, header: &str) -> bool {
+        self.signature()
+            .is_some_and(|signature| signature.signs(header))
+    }
+
+    fn signature(&self) -> Option<Signature> {
+        Signature::parse(self.header("Authorization")?)
     }
 }
 
@@ -109,6 +184,7 @@ struct World {
     is_down: bool,
     seen: Vec<Seen>,
     pauses: usize,
+    sts: Sts,
 }
 
 impl FakeAws {
@@ -165,7 +241,9 @@ impl FakeAws {
             issued,
             expiry: issued.plus(lifetime),
         };
-        world.set.clone()
+        let set = world.set.clone();
+        world.sts.know(&set);
+        set
     }
 
     pub(crate) fn set(&self) -> Set {
@@ -261,165 +339,6 @@ impl FakeAws {
     }
 }
 
-/// An answer, and how it is sent.
-#[derive(Debug, Clone)]
-pub(crate) struct Reply {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-    framing: Framing,
-    flow: Flow,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Framing {
-    Length,
-    Chunked,
-    UntilClose,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flow {
-    Whole,
-    Cut(usize),
-    Pause(usize),
-    EndlessHead,
-    EndlessBody,
-}
-
-impl Reply {
-    pub(crate) fn status(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Vec::new(),
-            framing: Framing::Length,
-            flow: Flow::Whole,
-        }
-    }
-
-    pub(crate) fn text(body: impl Into<Vec<u8>>) -> Self {
-        Self::status(200).saying(body)
-    }
-
-    pub(crate) fn json(body: &Value) -> Self {
-        Self::text(body.to_string()).with("Content-Type", "application/json")
-    }
-
-    /// The connection ends without a word.
-    pub(crate) fn hang_up() -> Self {
-        Self::status(200).cut_at(0)
-    }
-
-    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    pub(crate) fn saying(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.body = body.into();
-        self
-    }
-
-    /// The answer with one field of its body changed; `null` stays `null`.
-    pub(crate) fn with_field(self, name: &str, value: impl Into<Value>) -> Self {
-        let mut body: Value = serde_json::from_slice(&self.body).unwrap();
-        body[name] = value.into();
-        self.saying(body.to_string())
-    }
-
-    pub(crate) fn without_field(self, name: &str) -> Self {
-        let mut body: Value = serde_json::from_slice(&self.body).unwrap();
-        body.as_object_mut().unwrap().remove(name);
-        self.saying(body.to_string())
-    }
-
-    pub(crate) fn chunked(mut self) -> Self {
-        self.framing = Framing::Chunked;
-        self
-    }
-
-    /// Without a length: the end of the connection is the end of the body.
-    pub(crate) fn until_close(mut self) -> Self {
-        self.framing = Framing::UntilClose;
-        self
-    }
-
-    /// Breaks off after so many bytes, head included.
-    pub(crate) fn cut_at(mut self, bytes: usize) -> Self {
-        self.flow = Flow::Cut(bytes);
-        self
-    }
-
-    /// Breaks off just before the last byte.
-    pub(crate) fn cut_at_the_end(self) -> Self {
-        let length = self.length();
-        self.cut_at(length - 1)
-    }
-
-    /// Goes on after so many bytes only when told to.
-    pub(crate) fn pausing_at(mut self, bytes: usize) -> Self {
-        self.flow = Flow::Pause(bytes);
-        self
-    }
-
-    pub(crate) fn pausing_at_once(self) -> Self {
-        self.pausing_at(0)
-    }
-
-    pub(crate) fn pausing_in_the_body(self) -> Self {
-        let length = self.length();
-        self.pausing_at(length - 10)
-    }
-
-    pub(crate) fn endless_head(mut self) -> Self {
-        self.flow = Flow::EndlessHead;
-        self
-    }
-
-    pub(crate) fn endless_body(mut self) -> Self {
-        self.flow = Flow::EndlessBody;
-        self
-    }
-
-    pub(crate) fn body(&self) -> &[u8] {
-        &self.body
-    }
-
-    /// Of head and body.
-    pub(crate) fn length(&self) -> usize {
-        self.bytes().len()
-    }
-
-    fn head(&self) -> Vec<u8> {
-        let mut lines = vec![format!("HTTP/1.1 {} Whatever", self.status)];
-        let headers = self.headers.iter();
-        lines.extend(headers.map(|(name, value)| format!("{name}: {value}")));
-        match self.framing {
-            Framing::Length => lines.push(format!("Content-Length: {}", self.body.len())),
-            Framing::Chunked => lines.push("Transfer-Encoding: chunked".to_owned()),
-            Framing::UntilClose => {}
-        }
-        lines.push("Connection: close\r\n\r\n".to_owned());
-        lines.join("\r\n").into_bytes()
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = self.head();
-        if self.framing == Framing::Chunked {
-            for piece in self.body.chunks(100) {
-                bytes.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
-                bytes.extend_from_slice(piece);
-                bytes.extend_from_slice(b"\r\n");
-            }
-            bytes.extend_from_slice(b"0\r\n\r\n");
-        } else {
-            bytes.extend_from_slice(&self.body);
-        }
-        bytes
-    }
-}
-
 const CONTAINER: &str = "/v2/credentials/task";
 const TOKEN: &str = "/latest/api/token";
 const EXTENDED: &str = "/latest/meta-data/iam/security-credentials-extended";
@@ -430,17 +349,20 @@ const TOKEN_TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 impl World {
     fn new(clock: Arc<TestClock>) -> Self {
         let issued = clock.now();
+        let set = Set {
+            serial: 1,
+            issued,
+            expiry: issued.plus(Duration::from_hours(6)),
+        };
+        let mut sts = Sts::default();
+        sts.know(&set);
         Self {
             clock,
             skew_millis: 0,
             role: Some("app".to_owned()),
             knows_extended_path: true,
             authorization: None,
-            set: Set {
-                serial: 1,
-                issued,
-                expiry: issued.plus(Duration::from_hours(6)),
-            },
+            set,
             issued_tokens: 0,
             first_valid_token: 1,
             next: VecDeque::new(),
@@ -448,6 +370,7 @@ impl World {
             is_down: false,
             seen: Vec::new(),
             pauses: 0,
+            sts,
         }
     }
 
@@ -456,12 +379,13 @@ impl World {
     }
 
     fn reply(&mut self, seen: Seen) -> Reply {
+        if self.is_down {
+            self.seen.push(seen);
+            return Reply::hang_up();
+        }
         let honest = self.honest(&seen).with("Date", &http_date(self.now()));
         let call = seen.call;
         self.seen.push(seen);
-        if self.is_down {
-            return Reply::hang_up();
-        }
         if let Some(index) = self.next.iter().position(|(it, _)| *it == call) {
             let (_, mut lie) = self.next.remove(index).unwrap();
             return lie(honest);
@@ -481,6 +405,12 @@ impl World {
                 }
                 _ => Reply::json(&self.set.body()),
             },
+            Call::AssumeRole
+            | Call::GetSessionToken
+            | Call::AssumeRoleWithWebIdentity
+            | Call::GetCallerIdentity
+            | Call::DecodeAuthorizationMessage => self.sts.answer(seen, self.now()),
+            Call::Other if seen.method == "POST" => self.sts.answer(seen, self.now()),
             Call::List | Call::Role | Call::Other if !self.knows_token_of(seen) => {
                 Reply::status(401)
             }
@@ -543,103 +473,26 @@ fn http_date(instant: Timestamp) -> String {
         .replace("+0000", "GMT")
 }
 
-async fn accept(
-    listener: TcpListener,
-    acceptor: Option<TlsAcceptor>,
-    world: Arc<Mutex<World>>,
-    resumed: watch::Sender<u64>,
-) {
-    let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        let (world, resumed) = (Arc::clone(&world), resumed.subscribe());
-        let acceptor = acceptor.clone();
-        connections.spawn(async move {
-            match acceptor {
-                None => converse(stream, &world, resumed).await,
-                Some(acceptor) => {
-                    if let Ok(stream) = acceptor.accept(stream).await {
-                        converse(stream, &world, resumed).await;
-                    }
-                }
-            }
-        });
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-/// One request, one answer.
-async fn converse(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    world: &Mutex<World>,
-    mut resumed: watch::Receiver<u64>,
-) {
-    let Some(seen) = request(&mut stream).await else {
-        return;
-    };
-    let reply = world.lock().unwrap().reply(seen);
-    let bytes = reply.bytes();
-    // Whether the other end still listens is its own affair.
-    match reply.flow {
-        Flow::Whole => drop(stream.write_all(&bytes).await),
-        Flow::Cut(length) => drop(stream.write_all(&bytes[..length]).await),
-        Flow::Pause(length) => {
-            let (before, after) = bytes.split_at(length);
-            let _ = stream.write_all(before).await;
-            let _ = stream.flush().await;
-            resumed.mark_unchanged();
-            world.lock().unwrap().pauses += 1;
-            let _ = resumed.changed().await;
-            let _ = stream.write_all(after).await;
-        }
-        Flow::EndlessHead => {
-            let _ = stream.write_all(b"HTTP/1.1 200 Whatever\r\nX: ").await;
-            while stream.write_all(&[b'x'; 1000]).await.is_ok() {}
-        }
-        Flow::EndlessBody => {
-            let _ = stream.write_all(&reply.until_close().head()).await;
-            while stream.write_all(&[b' '; 1000]).await.is_ok() {}
-        }
-    }
-    let _ = stream.shutdown().await;
-}
-
-async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.ok()?);
-    }
-    let head = String::from_utf8(head).ok()?;
-    let mut lines = head.lines();
-    let mut words = lines.next()?.split(' ');
-    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let headers = lines
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    Some(Seen {
-        call: Call::of(&method, &path),
-        method,
-        path,
-        headers,
-    })
-}
-
 impl Call {
-    fn of(method: &str, path: &str) -> Self {
-        if (method, path) == ("PUT", TOKEN) {
-            return Self::Token;
-        }
-        if method != "GET" {
-            return Self::Other;
-        }
-        if path.starts_with(CONTAINER) {
-            return Self::Container;
-        }
-        // The longer path first: the other is its beginning.
-        match path.strip_prefix(EXTENDED).or(path.strip_prefix(LEGACY)) {
-            Some("" | "/") => Self::List,
-            Some(_) => Self::Role,
-            None => Self::Other,
+    fn of(seen: &Seen) -> Self {
+        match (seen.method.as_str(), seen.path.as_str()) {
+            ("PUT", TOKEN) => Self::Token,
+            ("POST", "/") => match seen.parameter("Action") {
+                Some("AssumeRole") => Self::AssumeRole,
+                Some("GetSessionToken") => Self::GetSessionToken,
+                Some("AssumeRoleWithWebIdentity") => Self::AssumeRoleWithWebIdentity,
+                Some("GetCallerIdentity") => Self::GetCallerIdentity,
+                Some("DecodeAuthorizationMessage") => Self::DecodeAuthorizationMessage,
+                _ => Self::Other,
+            },
+            ("GET", path) if path.starts_with(CONTAINER) => Self::Container,
+            // The longer path first: the other is its beginning.
+            ("GET", path) => match path.strip_prefix(EXTENDED).or(path.strip_prefix(LEGACY)) {
+                Some("" | "/") => Self::List,
+                Some(_) => Self::Role,
+                None => Self::Other,
+            },
+            _ => Self::Other,
         }
     }
 }

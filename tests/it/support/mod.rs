@@ -1,5 +1,7 @@
-//! What the tests stand on: time, chance, patience, a log that is read, and an AWS that obeys them.
+//! What the tests stand on: time, chance, trust, patience, a log that is read, and an AWS that obeys
+//! them.
 
+pub(crate) mod authority;
 pub(crate) mod chance;
 pub(crate) mod clock;
 pub(crate) mod fake_aws;

@@ -1,0 +1,326 @@
+//! Where those who need a code and those who have one meet: one desk for each session that a
+//! person can renew, and at each one code at a time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, broadcast, oneshot};
+
+use super::MfaCode;
+use super::asking::Challenge;
+use super::outcome::{Accepted, NotAccepted, Subject};
+use super::used::{Claim, UsedCodes};
+use super::warnings::{Kind, Told, Warnings};
+use crate::clock::{BootInstant, SharedClock, Timestamp};
+
+/// What people are told: in the log, in `status`, by a hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    pub subject: Subject,
+    /// When the session in hand ends, if there is one.
+    pub ends: Option<Timestamp>,
+    pub kind: Kind,
+}
+
+/// Announcements that a subscriber may be behind before it misses some.
+const BACKLOG: usize = 64;
+
+/// One session that a person can renew, as `status` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    pub subject: Subject,
+    /// Since when a code is wanted. One may be given before.
+    pub pending_since: Option<Timestamp>,
+    /// When the session in hand ends, if there is one.
+    pub ends: Option<Timestamp>,
+    pub is_being_tried: bool,
+    pub last: Option<LastAnswer>,
+}
+
+/// What came of the last code that was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastAnswer {
+    pub at: Timestamp,
+    pub outcome: Result<Accepted, NotAccepted>,
+}
+
+/// Every session of this daemon that a person can renew.
+pub struct Challenges {
+    desks: Mutex<Desks>,
+    pub(super) used: UsedCodes,
+    pub(super) clock: SharedClock,
+    warnings: Warnings,
+    announcements: broadcast::Sender<Announcement>,
+}
+
+#[derive(Default)]
+pub(super) struct Desks {
+    by_number: BTreeMap<DeskNumber, Desk>,
+    next: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct DeskNumber(u64);
+
+pub(super) struct Desk {
+    pub(super) subject: Subject,
+    pub(super) told: Told,
+    pending_since: Option<Timestamp>,
+    pub(super) turn: Turn,
+    pub(super) last: Option<LastAnswer>,
+    /// When a code was last taken.
+    accepted: Option<(BootInstant, Timestamp)>,
+    /// Woken when a code waits.
+    pub(super) arrival: Arc<Notify>,
+}
+
+/// How far the code at a desk has come. There is never more than one. Whoever holds a number acts
+/// on their own turn only.
+pub(super) enum Turn {
+    Free,
+    /// It is being written down as used.
+    Arriving(TurnNumber),
+    /// It waits for the provider.
+    Waiting(TurnNumber, Delivery),
+    /// The provider has it.
+    Tried(TurnNumber),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TurnNumber(u64);
+
+/// A code on its way, and the one who waits to hear of it.
+pub(super) struct Delivery {
+    pub(super) code: MfaCode,
+    pub(super) claim: Claim,
+    pub(super) reply: oneshot::Sender<Result<Accepted, NotAccepted>>,
+}
+
+/// How long after a code was taken a second one counts as an answer to the same question.
+const RECENT: Duration = Duration::from_mins(1);
+
+impl Challenges {
+    pub fn new(used: UsedCodes, clock: SharedClock, warnings: Warnings) -> Arc<Self> {
+        Arc::new(Self {
+            desks: Mutex::default(),
+            used,
+            clock,
+            warnings,
+            announcements: broadcast::Sender::new(BACKLOG),
+        })
+    }
+
+    /// Opens a desk, at which codes for `subject` can be left for as long as the challenge lives.
+    pub fn open(self: &Arc<Self>, subject: Subject) -> Challenge {
+        let arrival = Arc::new(Notify::new());
+        let desk = Desk {
+            subject,
+            told: Told::default(),
+            pending_since: None,
+            turn: Turn::Free,
+            last: None,
+            accepted: None,
+            arrival: Arc::clone(&arrival),
+        };
+        let mut desks = self.desks();
+        let number = DeskNumber(desks.number());
+        desks.by_number.insert(number, desk);
+        drop(desks);
+        Challenge::new(Arc::clone(self), number, arrival)
+    }
+
+    /// Every open desk, by name.
+    pub fn list(&self) -> Vec<Open> {
+        let desks = self.desks();
+        let mut open: Vec<Open> = desks.by_number.values().map(Desk::open).collect();
+        drop(desks);
+        open.sort_by(|one, other| one.subject.cmp(&other.subject));
+        open
+    }
+
+    /// A subscription to what is announced from now on.
+    pub fn announcements(&self) -> broadcast::Receiver<Announcement> {
+        self.announcements.subscribe()
+    }
+
+    /// The codes that have been sent, for providers whose codes need no person.
+    pub fn used(&self) -> &UsedCodes {
+        &self.used
+    }
+
+    pub(super) fn desks(&self) -> MutexGuard<'_, Desks> {
+        // Nothing that is done under the lock can panic half-way.
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn ask(&self, desk: DeskNumber, now: Timestamp, ends: Option<Timestamp>) {
+        self.change(desk, |desk| {
+            let kind = desk.told.ask(self.warnings, now, ends);
+            let since = desk.pending_since.unwrap_or(now);
+            desk.pending_since = desk.told.is_pending().then_some(since);
+            kind
+        });
+    }
+
+    pub(super) fn obtain(&self, desk: DeskNumber, now: Timestamp, ends: Timestamp) {
+        self.change(desk, |desk| desk.obtain(now, ends));
+    }
+
+    pub(super) fn next_stage(&self, desk: DeskNumber, now: Timestamp) -> Option<Timestamp> {
+        let mut desks = self.desks();
+        desks.desk(desk)?.told.next(self.warnings, now)
+    }
+
+    /// A code of this turn has been tried.
+    pub(super) fn conclude(
+        &self,
+        desk: DeskNumber,
+        turn: TurnNumber,
+        outcome: &Result<Accepted, NotAccepted>,
+    ) {
+        let (now, boot) = (self.clock.now(), self.clock.boot());
+        self.change(desk, |desk| {
+            if desk.turn.number() != Some(turn) {
+                return None;
+            }
+            desk.turn = Turn::Free;
+            desk.last = Some(LastAnswer {
+                at: now,
+                outcome: outcome.clone(),
+            });
+            let until = outcome.as_ref().ok()?.until;
+            desk.accepted = Some((boot, until));
+            desk.obtain(now, until)
+        });
+    }
+
+    pub(super) fn close(&self, desk: DeskNumber) {
+        let Some(desk) = self.desks().by_number.remove(&desk) else {
+            return;
+        };
+        if desk.told.is_pending() {
+            self.announce(desk.announcement(Kind::Withdrawn));
+        }
+        if let Turn::Waiting(_, delivery) = desk.turn {
+            delivery.claim.release();
+            let subject = desk.subject;
+            let _ = delivery.reply.send(Err(NotAccepted::Gone { subject }));
+        }
+    }
+
+    /// Changes a desk, and announces what comes of it once the others may go on.
+    fn change(&self, desk: DeskNumber, change: impl FnOnce(&mut Desk) -> Option<Kind>) {
+        let mut desks = self.desks();
+        let announcement = desks
+            .desk(desk)
+            .and_then(|desk| change(desk).map(|kind| desk.announcement(kind)));
+        drop(desks);
+        if let Some(announcement) = announcement {
+            self.announce(announcement);
+        }
+    }
+
+    fn announce(&self, announcement: Announcement) {
+        let Announcement {
+            subject,
+            ends,
+            kind,
+        } = &announcement;
+        let Subject { identity, serial } = subject;
+        let (stage, ends) = (kind.as_str(), ends.map(tracing::field::display));
+        match kind {
+            Kind::Asked | Kind::Lapsed => tracing::warn!(
+                %identity, serial, stage, ends,
+                "an MFA code is needed, and nothing is served without: run `credd mfa {identity}`"
+            ),
+            Kind::Warned(_) => tracing::warn!(
+                %identity, serial, stage, ends,
+                "an MFA code is needed before the session ends: run `credd mfa {identity}`"
+            ),
+            Kind::Answered => tracing::info!(
+                %identity, serial, stage, ends,
+                "no MFA code is needed any more: there is a session"
+            ),
+            Kind::Withdrawn => tracing::info!(
+                %identity, serial, stage,
+                "no MFA code is needed any more: the identity has gone"
+            ),
+        }
+        // That nobody listens is no fault.
+        let _ = self.announcements.send(announcement);
+    }
+}
+
+impl Desks {
+    /// One that nothing else here has.
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub(super) fn turn_number(&mut self) -> TurnNumber {
+        TurnNumber(self.number())
+    }
+
+    pub(super) fn desk(&mut self, number: DeskNumber) -> Option<&mut Desk> {
+        self.by_number.get_mut(&number)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (DeskNumber, &Desk)> {
+        self.by_number.iter().map(|(number, desk)| (*number, desk))
+    }
+}
+
+impl Desk {
+    fn open(&self) -> Open {
+        Open {
+            subject: self.subject.clone(),
+            pending_since: self.pending_since,
+            ends: self.told.ends(),
+            is_being_tried: !matches!(self.turn, Turn::Free),
+            last: self.last.clone(),
+        }
+    }
+
+    fn obtain(&mut self, now: Timestamp, ends: Timestamp) -> Option<Kind> {
+        self.pending_since = None;
+        self.told.obtain(now, ends)
+    }
+
+    fn announcement(&self, kind: Kind) -> Announcement {
+        Announcement {
+            subject: self.subject.clone(),
+            ends: self.told.ends(),
+            kind,
+        }
+    }
+
+    /// Until when the session lives that somebody else has obtained just now.
+    pub(super) fn recently_accepted(&self, boot: BootInstant) -> Option<Timestamp> {
+        let (at, until) = self.accepted?;
+        let is_recent = at.until(boot) < RECENT && !self.told.is_pending();
+        is_recent.then_some(until)
+    }
+}
+
+impl Turn {
+    pub(super) fn number(&self) -> Option<TurnNumber> {
+        match self {
+            Self::Free => None,
+            Self::Arriving(number) | Self::Waiting(number, _) | Self::Tried(number) => {
+                Some(*number)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Challenges {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Challenges")
+            .field("open", &self.list())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,258 @@
+//! Profiles of the shared AWS config and credentials files: keys, or chains of roles.
+
+mod plan;
+
+use std::path::PathBuf;
+
+use super::chain::{self, Chain, Link};
+use super::session_token::CodeSource;
+use super::source::News;
+use super::{Context, Provider, Providing, Unprovided, providing};
+use crate::aws::profile_file::{self, Location, Locations, Profiles, Section};
+use crate::clock::Timestamp;
+use crate::credentials::{
+    AccessKeyId, Credentials, Failure, Principal, Provided, Renewal, described,
+};
+use crate::secret::Secret;
+use plan::{Plan, Reader};
+
+/// What credd.toml says of the files. What it leaves out comes from the environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    pub profile: Option<String>,
+    pub config_file: Option<PathBuf>,
+    pub credentials_file: Option<PathBuf>,
+    /// How codes of the MFA devices that the files name are come by.
+    pub mfa_code: CodeSource,
+    /// Whether a `credential_process` of the files is run.
+    pub may_run_programs: bool,
+    /// Whether long-lived keys are turned into a session, as they are for clients.
+    pub makes_sessions: bool,
+}
+
+/// The keys of one profile, whatever else it says: what a chain of roles begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileKeys {
+    pub profile: String,
+    pub locations: Locations,
+}
+
+impl Config {
+    fn locations(&self, environment: &crate::environment::Environment) -> Locations {
+        let mut locations = Locations::of(environment);
+        let named = |path: &PathBuf| Location {
+            path: path.clone(),
+            is_named: true,
+        };
+        if let Some(path) = &self.config_file {
+            locations.config = Some(named(path));
+        }
+        if let Some(path) = &self.credentials_file {
+            locations.credentials = Some(named(path));
+        }
+        if let Some(profile) = &self.profile {
+            locations.profile.clone_from(profile);
+            locations.is_profile_named = true;
+        }
+        locations
+    }
+}
+
+pub(super) struct ProfileProvider {
+    config: Config,
+    context: Context,
+    /// The last hop of the chain that the profile meant when it was last read.
+    chain: Option<(Link, Chain)>,
+}
+
+impl ProfileProvider {
+    pub(super) fn new(config: Config, context: Context) -> Self {
+        Self {
+            config,
+            context,
+            chain: None,
+        }
+    }
+
+    /// The files are read anew each time: whoever edits them expects it.
+    async fn attempt(&mut self) -> Result<Provided, Unprovided> {
+        let locations = self.config.locations(&self.context.environment);
+        let profiles = load(&locations).await?;
+        let name = &locations.profile;
+        if profiles.profile(name).is_none() {
+            let problem = missing(name, &profiles, &locations);
+            return Err(unless_named(&locations, problem));
+        }
+        let reader = Reader {
+            profiles: &profiles,
+            locations: &locations,
+            environment: &self.context.environment,
+            mfa_code: &self.config.mfa_code,
+            may_run_programs: self.config.may_run_programs,
+            makes_sessions: self.config.makes_sessions,
+        };
+        let plan = reader.plan(name);
+        match plan.map_err(|unclear| Failure::misconfigured(unclear.to_string()))? {
+            Plan::Keys => {
+                self.chain = None;
+                provided_keys(&profiles, &locations)
+            }
+            Plan::Hop(link) => self.run(*link, name).await,
+        }
+    }
+
+    async fn run(&mut self, link: Link, name: &str) -> Result<Provided, Unprovided> {
+        let chain = match self.chain.take() {
+            Some((before, chain)) if before == link => chain,
+            _ => chain::build(std::slice::from_ref(&link), &self.context),
+        };
+        let (_, chain) = self.chain.insert((link, chain));
+        let provided = chain.provide().await?;
+        Ok(Provided {
+            source: format!("profile {name}: {}", provided.source).into(),
+            ..provided
+        })
+    }
+}
+
+impl Provider for ProfileProvider {
+    fn provide(&mut self) -> Providing<'_> {
+        providing(self.attempt())
+    }
+
+    fn news(&mut self) -> News<'_> {
+        match &mut self.chain {
+            Some((_, chain)) => chain.news(),
+            None => Box::pin(std::future::pending()),
+        }
+    }
+
+    fn forget(&mut self) {
+        if let Some((_, chain)) = &mut self.chain {
+            chain.forget();
+        }
+    }
+}
+
+pub(super) struct ProfileKeysProvider(pub(super) ProfileKeys);
+
+impl ProfileKeysProvider {
+    async fn attempt(&self) -> Result<Provided, Unprovided> {
+        let ProfileKeys { profile, locations } = &self.0;
+        let locations = Locations {
+            profile: profile.clone(),
+            is_profile_named: true,
+            ..locations.clone()
+        };
+        provided_keys(&load(&locations).await?, &locations)
+    }
+}
+
+impl Provider for ProfileKeysProvider {
+    fn provide(&mut self) -> Providing<'_> {
+        providing(self.attempt())
+    }
+}
+
+async fn load(locations: &Locations) -> Result<Profiles, Failure> {
+    profile_file::load(locations)
+        .await
+        .map_err(|error| Failure::misconfigured(described(&error)))
+}
+
+fn provided_keys(profiles: &Profiles, locations: &Locations) -> Result<Provided, Unprovided> {
+    let name = &locations.profile;
+    let Some(section) = profiles.profile(name) else {
+        return Err(unless_named(locations, missing(name, profiles, locations)));
+    };
+    match keys(section, name)? {
+        Keys::Whole(credentials) => Ok(Provided {
+            credentials,
+            renewal: Renewal::Reread,
+            issued: None,
+            source: format!("profile {name}").into(),
+        }),
+        Keys::Without(missing) => {
+            let problem = format!("profile `{name}` has no {missing}; add it");
+            Err(Failure::misconfigured(problem).into())
+        }
+        Keys::None => {
+            let problem = format!("profile `{name}` did not contain credential information");
+            Err(unless_named(locations, problem))
+        }
+    }
+}
+
+fn missing(name: &str, profiles: &Profiles, locations: &Locations) -> String {
+    format!(
+        "there is no profile `{name}` in {}{}",
+        files(locations),
+        passed_over(profiles)
+    )
+}
+
+/// A profile that somebody named must be there; a default one need not.
+fn unless_named(locations: &Locations, problem: String) -> Unprovided {
+    if locations.is_profile_named {
+        Failure::misconfigured(problem).into()
+    } else {
+        Unprovided::NotConfigured(problem)
+    }
+}
+
+/// What the reader made nothing of: most likely where a missing profile got lost.
+fn passed_over(profiles: &Profiles) -> String {
+    const MOST: usize = 3;
+    let warnings = profiles.warnings().iter().take(MOST);
+    let texts: Vec<String> = warnings.map(|warning| format!("; {warning}")).collect();
+    texts.concat()
+}
+
+fn files(locations: &Locations) -> String {
+    let paths: Vec<String> = [&locations.config, &locations.credentials]
+        .into_iter()
+        .flatten()
+        .map(|location| location.path.display().to_string())
+        .collect();
+    if paths.is_empty() {
+        "any file (HOME is not set)".to_owned()
+    } else {
+        paths.join(" or ")
+    }
+}
+
+enum Keys {
+    Whole(Credentials),
+    Without(&'static str),
+    None,
+}
+
+fn keys(section: &Section, name: &str) -> Result<Keys, Failure> {
+    let text = |key| section.property(key).filter(|value| !value.is_empty());
+    let (id, secret) = (text("aws_access_key_id"), text("aws_secret_access_key"));
+    let (access_key_id, secret_access_key) = match (id, secret) {
+        (None, None) => return Ok(Keys::None),
+        (Some(_), None) => return Ok(Keys::Without("aws_secret_access_key")),
+        (None, Some(_)) => return Ok(Keys::Without("aws_access_key_id")),
+        (Some(access_key_id), Some(secret_access_key)) => (access_key_id, secret_access_key),
+    };
+    // No SDK defines an expiry here, but saml2aws leaves one beside the session that it writes;
+    // without it a session's end is unknown.
+    let expiry = text(EXPIRY_KEY).map(|text| {
+        Timestamp::parse(text).ok_or_else(|| {
+            let problem = format!("`{EXPIRY_KEY}` of profile `{name}` is no RFC 3339 time");
+            Failure::misconfigured(format!("{problem} such as 2026-01-31T12:00:00Z"))
+        })
+    });
+    Ok(Keys::Whole(Credentials {
+        access_key_id: AccessKeyId::from(access_key_id.to_owned()),
+        secret_access_key: Secret::from(secret_access_key.to_owned()),
+        session_token: text("aws_session_token").map(|token| Secret::from(token.to_owned())),
+        expiry: expiry.transpose()?,
+        account_id: text("aws_account_id").map(str::to_owned),
+        role_arn: None,
+        principal: Principal::of_keys(text("aws_session_token").is_none()),
+    }))
+}
+
+const EXPIRY_KEY: &str = "x_security_token_expires";
