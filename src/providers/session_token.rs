@@ -6,7 +6,9 @@ use super::source::{News, Source, SourceIdentity};
 use super::sts::{Settings, Sts};
 use super::{Context, Provider, Providing, Unprovided, providing};
 use crate::aws::sts::{GetSessionToken, Request};
-use crate::credentials::{Credentials, Failure, Principal, Provided, Renewal, Warnings};
+use crate::credentials::{Credentials, Failure, Principal, Provided, Renewal};
+use crate::program::Command;
+use crate::secret_place::SecretPlace;
 
 /// Whose session, and how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +17,6 @@ pub struct Config {
     pub mfa: Option<Mfa>,
     /// Twelve hours if absent, as AWS has it.
     pub lifetime: Option<Duration>,
-    /// When a person is asked for the next code.
-    pub warnings: Warnings,
     pub settings: Settings,
 }
 
@@ -34,6 +34,10 @@ pub enum CodeSource {
     /// A person types them in.
     #[default]
     Ask,
+    /// They are computed from the secret of a virtual device (RFC 6238).
+    Totp(SecretPlace),
+    /// A program prints them.
+    Command(Command),
 }
 
 pub(super) struct SessionTokenProvider {

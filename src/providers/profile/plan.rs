@@ -7,7 +7,6 @@ use super::ProfileKeys;
 use crate::aws::arn::Arn;
 use crate::aws::profile_file::{Locations, Profiles, Section};
 use crate::aws::service_endpoint::{EndpointSettings, Service};
-use crate::credentials::Warnings;
 use crate::environment::Environment;
 use crate::program::Command;
 use crate::providers::chain::Link;
@@ -134,7 +133,6 @@ impl Reader<'_> {
                 code: self.mfa_code.clone(),
             }),
             lifetime: None,
-            warnings: Warnings::default(),
             settings: self.settings(section)?,
         }))
     }
