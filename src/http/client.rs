@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::{Request, Uri};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 use super::exchange::exchange;
 use super::proxy::{Proxies, Proxy};
+use super::stream::Stream;
 use super::target::Target;
 use super::tls::{Roots, Tls};
 use super::tunnel::tunnel;
@@ -82,7 +81,7 @@ impl Client {
         target: &Target,
         limits: Limits,
         is_allowed: impl Fn(IpAddr) -> bool,
-    ) -> Result<TcpStream, Stage> {
+    ) -> Result<Stream, Stage> {
         let addresses = target.resolve().await.map_err(Stage::Resolve)?;
         // All of them are checked before any is asked, and what was checked is what is asked: a
         // name that answers differently the second time gains nothing.
@@ -101,7 +100,7 @@ impl Client {
                     if self.own.contains(&peer) {
                         return Err(Stage::OwnEndpoint(peer));
                     }
-                    return Ok(stream);
+                    return Ok(Box::new(stream));
                 }
                 Ok(Err(error)) => last = error,
                 Err(_) => last = std::io::ErrorKind::TimedOut.into(),
@@ -116,7 +115,7 @@ impl Client {
         proxy: &Proxy,
         target: &Target,
         limits: Limits,
-    ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Stage> {
+    ) -> Result<Stream, Stage> {
         let stream = self.reach(&proxy.target, limits, |_| true).await?;
         if !proxy.target.is_https {
             return tunnel(&*self.clock, stream, proxy, target, limits).await;
@@ -126,22 +125,22 @@ impl Client {
         tunnel(&*self.clock, stream.await?, proxy, target, limits).await
     }
 
-    async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn secure(
         &self,
-        stream: S,
+        stream: Stream,
         target: &Target,
         roots: &Roots,
         limits: Limits,
-    ) -> Result<TlsStream<S>, Stage> {
+    ) -> Result<Stream, Stage> {
         let handshake = self.tls.connect(roots, &target.host, stream);
         timeout(&*self.clock, limits.connect, handshake)
             .await
             .map_err(|_| Stage::Deadline("finish the TLS handshake"))?
     }
 
-    async fn ask<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    async fn ask(
         &self,
-        stream: S,
+        stream: Stream,
         target: &Target,
         roots: &Roots,
         request: Request<Bytes>,

@@ -5,9 +5,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
+use super::stream::Stream;
 use super::{Limits, Response, Stage};
 use crate::clock::{Clock, timeout};
 
@@ -18,15 +18,12 @@ pub(super) const HEAD_BYTES: usize = 16 * 1024;
 /// Headers in an answer; hyper refuses more.
 pub(super) const HEADERS: usize = 64;
 
-pub(super) async fn exchange<S>(
+pub(super) async fn exchange(
     clock: &dyn Clock,
-    stream: S,
+    stream: Stream,
     request: Request<Bytes>,
     limits: Limits,
-) -> Result<Response, Stage>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+) -> Result<Response, Stage> {
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)

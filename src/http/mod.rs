@@ -8,6 +8,7 @@ mod client;
 mod error;
 mod exchange;
 mod proxy;
+mod stream;
 mod target;
 mod tls;
 mod tunnel;

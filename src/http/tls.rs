@@ -8,11 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OnceCell;
-use tokio_rustls::client::TlsStream;
 
 use super::Stage;
+use super::stream::Stream;
 
 /// Whom to trust.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,12 +30,12 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+    pub(super) async fn connect(
         &self,
         roots: &Roots,
         host: &str,
-        stream: S,
-    ) -> Result<TlsStream<S>, Stage> {
+        stream: Stream,
+    ) -> Result<Stream, Stage> {
         let config = {
             let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(configs.entry(roots.clone()).or_default())
@@ -44,7 +43,8 @@ impl Tls {
         let config = config.get_or_try_init(|| load(roots.clone())).await?;
         let name = ServerName::try_from(host.to_owned()).map_err(|_| Stage::Url)?;
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
-        connector.connect(name, stream).await.map_err(Stage::Tls)
+        let stream = connector.connect(name, stream).await.map_err(Stage::Tls)?;
+        Ok(Box::new(stream))
     }
 }
 

@@ -1,38 +1,34 @@
 //! A tunnel through a proxy: CONNECT, RFC 9110 section 9.3.6.
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::Request;
 use hyper::header::{HOST, PROXY_AUTHORIZATION};
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::{HEAD_BYTES, HEADERS};
 use super::proxy::Proxy;
+use super::stream::Stream;
 use super::target::Target;
 use super::{Limits, Stage};
 use crate::clock::{Clock, timeout};
 
 /// Asks `proxy`, at the other end of `stream`, for a way to `target`, whose name it looks up
 /// itself. What it says besides its status is passed over: it is not AWS that speaks.
-pub(super) async fn tunnel<S>(
+pub(super) async fn tunnel(
     clock: &dyn Clock,
-    stream: S,
+    stream: Stream,
     proxy: &Proxy,
     target: &Target,
     limits: Limits,
-) -> Result<TokioIo<Upgraded>, Stage>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+) -> Result<Stream, Stage> {
     let authority = target.authority();
     let mut request = Request::connect(&authority).header(HOST, &authority);
     if let Some(authorization) = &proxy.authorization {
         request = request.header(PROXY_AUTHORIZATION, authorization);
     }
     let request = request
-        .body(Empty::<Bytes>::new())
+        .body(Full::new(Bytes::new()))
         .map_err(|_| Stage::Url)?;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(HEAD_BYTES)
@@ -48,14 +44,15 @@ where
         if !answer.status().is_success() {
             return Err(Stage::NoTunnel(answer.status()));
         }
-        hyper::upgrade::on(answer).await.map_err(Stage::Exchange)
+        let tunnel = hyper::upgrade::on(answer).await.map_err(Stage::Exchange)?;
+        Ok(Box::new(TokioIo::new(tunnel)) as Stream)
     };
     let connection = connection.with_upgrades();
     tokio::pin!(conversation, connection);
     tokio::select! {
-        outcome = &mut conversation => return outcome.map(TokioIo::new),
+        outcome = &mut conversation => return outcome,
         // It hands the tunnel over and ends, with that still to be picked up.
         _ = &mut connection => {}
     }
-    conversation.await.map(TokioIo::new)
+    conversation.await
 }

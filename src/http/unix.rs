@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
 use super::exchange::exchange;
+use super::stream::Stream;
 use super::{HttpError, Limits, Response, Stage};
 use crate::clock::{Clock, timeout};
 
@@ -59,7 +60,7 @@ async fn send_within(
 ) -> Result<Response, HttpError> {
     let run = async {
         let stream = UnixStream::connect(path).await.map_err(Stage::Connect)?;
-        exchange(clock, stream, request, limits).await
+        exchange(clock, Box::new(stream), request, limits).await
     };
     timeout(clock, limits.total, run)
         .await
@@ -113,7 +114,7 @@ pub async fn hold(
 }
 
 async fn open(path: &Path, request: Request<Bytes>) -> Result<Held, Stage> {
-    let stream = UnixStream::connect(path).await.map_err(Stage::Connect)?;
+    let stream: Stream = Box::new(UnixStream::connect(path).await.map_err(Stage::Connect)?);
     let (mut sender, driver) = hyper::client::conn::http1::Builder::new()
         .handshake(TokioIo::new(stream))
         .await
