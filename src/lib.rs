@@ -16,7 +16,7 @@
 //! | 5 | [`authz`] | who may have what: pure decisions, tokens |
 //! |   | [`refresh`] | when to ask (pure), the task that asks, the snapshot that all read |
 //! | 6 | [`providers`] | the chain as data, and one file for each way to obtain credentials |
-//! | 7 | [`aws`] | what AWS defines: profile files, wire formats, endpoints |
+//! | 7 | [`aws`] | what AWS defines: profile files, wire formats, endpoints, signatures, STS |
 //! | 8 | [`api`] | what commands and daemon say to each other |
 //! |   | [`challenge`] | questions for a person, MFA codes, and those that are used up |
 //! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
@@ -34,7 +34,7 @@
 //!
 //! | task | one per | wakes on | publishes |
 //! |---|---|---|---|
-//! | refresher | identity | due, demanded, clock jumped, state about to change | [`refresh::Snapshot`] |
+//! | refresher | identity | due, demanded, ordered, clock jumped, source or person has news | [`refresh::Snapshot`] |
 //! | listener | socket | connection, stop | connections |
 //! | connection | client | request, a look each 2 s, stop | responses |
 //! | clock watcher | process | wall clock set, host resumed | jumps |
@@ -51,6 +51,20 @@
 //! judges again. A failure is classified by its provider and paced by [`retry`], here and nowhere
 //! else; the set in hand is served until its true expiry, and one from instance metadata beyond
 //! it, since AWS keeps honouring those.
+//!
+//! # Identities derived from others
+//!
+//! Each hop is an identity of its own: the keys of a user, the session that STS makes of them, the
+//! role that is assumed with that. The config names some; what a profile of the AWS config file
+//! means is planned as data first ([`providers::chain::Link`]), and its hops are identities without
+//! a name. [`refresh::Identities`] keeps equal ones once, so that ten roles share one session and
+//! one MFA code. A derived identity reads its source's snapshot, fails as that fails, and wakes
+//! when that has changed. Long-lived keys feed others; whoever asks for them gets the session that
+//! STS makes of them.
+//!
+//! Where a session takes a code that only a person has, the refresher asks through [`challenge`],
+//! well ahead of the end of the session in hand, and goes on serving. Nobody waits for an answer;
+//! it comes through the admin socket, is tried once, and what came of it goes back to the person.
 //!
 //! # The life of a request
 //!

@@ -165,7 +165,11 @@ impl Sts {
     ) -> Result<Credentials, Unanswered> {
         let response = self.ask(request, signer).await?;
         match sts::minted(&response.body, request.role_arn()) {
-            Ok(minted) => Ok(minted.credentials),
+            // By this host's clock, by which credd and the programs that it serves judge it.
+            Ok(minted) => Ok(Credentials {
+                expiry: minted.credentials.expiry.map(|expiry| self.here(expiry)),
+                ..minted.credentials
+            }),
             Err(problem) => {
                 let action = request.action();
                 Err(Unanswered {
@@ -216,9 +220,20 @@ impl Sts {
         Err(unanswered(request, refusal, &endpoint, &again))
     }
 
+    fn here(&self, instant: Timestamp) -> Timestamp {
+        if self.is_time_left_alone() {
+            return instant;
+        }
+        self.surroundings.upstream_time.offset().undo(instant)
+    }
+
+    fn is_time_left_alone(&self) -> bool {
+        self.surroundings.environment.is_true(NO_CORRECTION)
+    }
+
     /// AWS's time, as far as it is known.
     fn upstream_now(&self) -> Timestamp {
-        if self.surroundings.environment.is_true(NO_CORRECTION) {
+        if self.is_time_left_alone() {
             return self.now();
         }
         self.surroundings.upstream_time.at(self.now())
