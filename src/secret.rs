@@ -3,6 +3,7 @@
 
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 /// A secret access key, a session token or an endpoint token.
 ///
@@ -33,6 +34,19 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Secret")
     }
+}
+
+/// A secret that stands in a URL, with `%XX` as the byte that it stands for (RFC 3986 section 2.1).
+pub fn percent_decoded(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let mut decoded = Zeroizing::new(Vec::with_capacity(text.len()));
+    let mut pieces = text.split('%');
+    decoded.extend_from_slice(pieces.next()?.as_bytes());
+    for piece in pieces {
+        let digits = piece.get(..2).filter(|it| !it.starts_with('+'))?;
+        decoded.push(u8::from_str_radix(digits, 16).ok()?);
+        decoded.extend_from_slice(piece.get(2..)?.as_bytes());
+    }
+    Some(decoded)
 }
 
 #[cfg(test)]

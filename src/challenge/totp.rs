@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::MfaCode;
 use crate::clock::Timestamp;
+use crate::secret::percent_decoded;
 
 /// A device that computes its codes from a secret and the time.
 pub struct Totp {
@@ -289,23 +290,11 @@ fn parameter(query: &str, name: &'static str) -> Result<Option<Zeroizing<String>
     }
 }
 
-/// Percent-decoded as far as these parameters need: what is not ASCII belongs in none of them,
-/// and is left to be refused.
+/// What cannot be decoded is left as it is, to be refused as what it is not.
 fn decoded(text: &str) -> Zeroizing<String> {
-    let mut decoded = Zeroizing::new(String::with_capacity(text.len()));
-    let mut rest = text;
-    while let Some(character) = rest.chars().next() {
-        let escaped = rest.strip_prefix('%').and_then(|rest| {
-            let (digits, rest) = rest.split_at_checked(2)?;
-            let byte = u8::from_str_radix(digits, 16).ok()?;
-            byte.is_ascii().then_some((char::from(byte), rest))
-        });
-        let plain = || (character, rest.get(character.len_utf8()..).unwrap_or(""));
-        let (character, after) = escaped.unwrap_or_else(plain);
-        decoded.push(character);
-        rest = after;
-    }
-    decoded
+    let bytes = percent_decoded(text);
+    let decoded = bytes.and_then(|bytes| Some(std::str::from_utf8(&bytes).ok()?.to_owned()));
+    Zeroizing::new(decoded.unwrap_or_else(|| text.to_owned()))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::target::{Target, without_brackets};
 use crate::environment::Environment;
+use crate::secret::percent_decoded;
 
 /// The proxies of an environment. None by default.
 #[derive(Debug, Default)]
@@ -90,27 +91,14 @@ impl Proxy {
 /// RFC 7617 section 2, from the `user:password` of a URL (RFC 3986 section 3.2.1).
 fn basic(user: &str) -> Option<HeaderValue> {
     let (name, password) = user.split_once(':').unwrap_or((user, ""));
-    let mut plain = decoded(name)?;
+    let mut plain = percent_decoded(name)?;
     plain.push(b':');
-    plain.extend_from_slice(&decoded(password)?);
+    plain.extend_from_slice(&percent_decoded(password)?);
     let encoded = Zeroizing::new(STANDARD.encode(&*plain));
     let value = Zeroizing::new(format!("Basic {}", *encoded));
     let mut value = HeaderValue::from_str(&value).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-/// With `%XX` as the byte that it stands for (RFC 3986 section 2.1).
-fn decoded(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let mut decoded = Zeroizing::new(Vec::with_capacity(text.len()));
-    let mut pieces = text.split('%');
-    decoded.extend_from_slice(pieces.next()?.as_bytes());
-    for piece in pieces {
-        let digits = piece.get(..2).filter(|it| !it.starts_with('+'))?;
-        decoded.push(u8::from_str_radix(digits, 16).ok()?);
-        decoded.extend_from_slice(piece.get(2..)?.as_bytes());
-    }
-    Some(decoded)
 }
 
 /// What no proxy stands before, whatever a variable says: this host, and the metadata services on
