@@ -8,6 +8,7 @@
 //! | `GET /latest/meta-data/iam/security-credentials-extended/demo-role` | its credentials |
 //! | `POST /` | STS: a session for any MFA code, any role for a session |
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use crate::authz::Caller;
 use crate::clock::{SharedClock, Timestamp};
-use crate::serve::{Body, Endpoint};
+use crate::serve::{Body, Endpoint, Responding};
 
 /// Short, so that a refresh can be watched.
 pub(super) const LIFETIME: Duration = Duration::from_secs(40);
@@ -115,7 +116,13 @@ impl PretendAws {
 }
 
 impl Endpoint for PretendAws {
-    async fn respond(&self, request: Request<Incoming>, _caller: Caller) -> Response<Body> {
+    fn respond(self: Arc<Self>, request: Request<Incoming>, _caller: Caller) -> Responding {
+        Box::pin(async move { self.answer(request).await })
+    }
+}
+
+impl PretendAws {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let is_with_token = request.headers().contains_key(TOKEN_HEADER);
         let (status, body) = match (request.method(), request.uri().path()) {
             (&Method::PUT, "/latest/api/token") => (StatusCode::OK, "demo-token".to_owned()),

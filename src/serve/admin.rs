@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::guard::{self, Methods};
-use super::{Body, Endpoint, Refusal, Site, question, whole};
+use super::{Body, Endpoint, Refusal, Responding, Site, question, whole};
 use crate::api::{self, FailureReport, IdentityStatus, StatusReport, WhichIdentity};
 use crate::authz::{Caller, Denial};
 use crate::clock::{BootInstant, Timestamp, timeout};
@@ -28,11 +28,11 @@ pub struct Admin {
 }
 
 impl Endpoint for Admin {
-    async fn respond(&self, request: Request<Incoming>, caller: Caller) -> Response<Body> {
-        match self.route(request, caller).await {
-            Ok(response) => response,
-            Err(refusal) => refusal.into_response(),
-        }
+    fn respond(self: Arc<Self>, request: Request<Incoming>, caller: Caller) -> Responding {
+        Box::pin(async move {
+            let outcome = self.route(request, caller).await;
+            outcome.unwrap_or_else(Refusal::into_response)
+        })
     }
 }
 

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Either;
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
+use super::Endpoint;
 use super::activity::{Activity, INTERVAL, Watch, Watched};
-use super::{Body, Endpoint};
 use crate::authz::Caller;
 use crate::clock::Clock;
 
@@ -28,7 +28,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub(super) async fn serve<S>(
     stream: S,
     caller: Caller,
-    endpoint: Arc<impl Endpoint>,
+    endpoint: Arc<dyn Endpoint>,
     clock: Arc<dyn Clock>,
     mut stop: watch::Receiver<bool>,
 ) where
@@ -36,18 +36,17 @@ pub(super) async fn serve<S>(
 {
     let activity = Activity::new();
     let service = service_fn(|request: Request<Incoming>| {
-        let (endpoint, activity) = (Arc::clone(&endpoint), Arc::clone(&activity));
-        // Boxed, or each connection keeps room for it, which is no longer in any cache when its
-        // next request comes.
-        Box::pin(async move {
-            activity.serving();
-            let response: Response<Body> = endpoint.respond(request, caller).await;
+        let activity = Arc::clone(&activity);
+        activity.serving();
+        let responding = Arc::clone(&endpoint).respond(request, caller);
+        async move {
+            let response = responding.await;
             match response.body() {
                 Either::Left(_) => activity.served(),
                 Either::Right(_) => activity.leased(),
             }
             Ok::<_, Infallible>(response)
-        })
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .max_buf_size(HEAD_BYTES)

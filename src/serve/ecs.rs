@@ -16,7 +16,7 @@ use hyper::header::AUTHORIZATION;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::guard::{self, Methods};
-use super::{Body, Endpoint, Refusal, Site, lease, whole};
+use super::{Body, Endpoint, Refusal, Responding, Site, lease, whole};
 use crate::api::{self, EndpointReport};
 use crate::authz::{Caller, Decision, Grant, Presented, Tokens};
 use crate::clock::timeout;
@@ -36,11 +36,11 @@ pub struct Public {
 }
 
 impl Endpoint for Public {
-    async fn respond(&self, request: Request<Incoming>, caller: Caller) -> Response<Body> {
-        match self.route(request, caller).await {
-            Ok(response) => response,
-            Err(refusal) => refusal.into_response(),
-        }
+    fn respond(self: Arc<Self>, request: Request<Incoming>, caller: Caller) -> Responding {
+        Box::pin(async move {
+            let outcome = self.route(request, caller).await;
+            outcome.unwrap_or_else(Refusal::into_response)
+        })
     }
 }
 

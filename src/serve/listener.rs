@@ -172,7 +172,7 @@ impl Connections {
 /// Takes connections until `stop` says so, then waits for those under way to drain.
 pub async fn serve(
     listener: Listener,
-    endpoint: Arc<impl Endpoint>,
+    endpoint: Arc<dyn Endpoint>,
     connections: Arc<Connections>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -213,7 +213,7 @@ pub async fn serve(
 
 async fn dispatch(
     accepted: Accepted,
-    endpoint: Arc<impl Endpoint>,
+    endpoint: Arc<dyn Endpoint>,
     clock: Arc<dyn Clock>,
     stop: watch::Receiver<bool>,
 ) {

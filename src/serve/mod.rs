@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -44,14 +45,15 @@ pub struct Config {
 /// A whole body, or one that stays open as long as a lease.
 pub type Body = Either<Full<Bytes>, LeaseBody>;
 
-/// An endpoint is a function from request to response.
-pub trait Endpoint: Send + Sync + 'static {
-    fn respond(
-        &self,
-        request: Request<Incoming>,
-        caller: Caller,
-    ) -> impl Future<Output = Response<Body>> + Send;
+/// An endpoint is a function from request to response. One type for all, so that the HTTP server
+/// is compiled once for each kind of socket.
+pub trait Endpoint: Send + Sync {
+    fn respond(self: Arc<Self>, request: Request<Incoming>, caller: Caller) -> Responding;
 }
+
+/// An answer in the making. Boxed, or each connection keeps room for it, which is no longer in any
+/// cache when its next request comes.
+pub type Responding = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 /// What the endpoints serve from.
 #[derive(Debug)]
