@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use credd::config::{self, Config};
+use credd::config::{self, Challenges, Config};
 use credd::environment::Environment;
 use credd::os::files;
 use credd::providers::chain::default_chain;
@@ -62,5 +62,8 @@ fn facts(config: &Config) -> String {
             format!("identity {name}: {links:?}")
         }
     }));
+    if config.challenges != Challenges::default() {
+        facts.push(format!("{:?}", config.challenges));
+    }
     facts.join("\n") + "\n"
 }
