@@ -11,7 +11,7 @@ use super::pretend_aws::{LIFETIME, PretendAws};
 use super::serve::watch_jumps;
 use super::{Failed, Outcome, block_on, output};
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::Config;
+use crate::config::{Challenges, Config};
 use crate::daemon::{Daemon, Parts, runtime_directory, signals};
 use crate::environment::Environment;
 use crate::identity::{self, IdentityName};
@@ -49,6 +49,7 @@ pub(super) fn run(environment: &Environment) -> Outcome {
                     unix: None,
                 },
                 identities: [(IdentityName::default(), vec![Link::InstanceMetadata(imds)])].into(),
+                challenges: Challenges::default(),
             },
             // Nothing of the person's own environment may leak into a demonstration.
             environment: Arc::new(Environment::default()),

@@ -11,14 +11,14 @@ use super::lines::Lines;
 use super::problem::Problems;
 use super::table::{Table, Text};
 use super::vocabulary::{self, Vocabulary};
-use super::{Config, default_identities, identity, syntax};
+use super::{Config, default_identities, identity, mfa, relations, syntax};
 use crate::identity::IdentityName;
 use crate::providers::chain::Link;
 use crate::serve;
 
 const TOP: Vocabulary<'_> = Vocabulary {
     place: vocabulary::TOP,
-    keys: &["serve", "identity"],
+    keys: &["serve", "identity", "mfa"],
     planned: &["allow"],
 };
 
@@ -69,6 +69,9 @@ fn config(mut top: Table<'_>, base: &Path, findings: &mut Findings) -> Config {
     if let Some(table) = top.table("serve", findings) {
         serve(table, &mut config.serve, findings);
     }
+    if let Some(table) = top.table("mfa", findings) {
+        config.challenges = mfa::read(table, findings);
+    }
     let identities = top
         .table("identity", findings)
         .map(|table| identities(table, base, findings));
@@ -84,22 +87,26 @@ fn identities(
     base: &Path,
     findings: &mut Findings,
 ) -> BTreeMap<IdentityName, Vec<Link>> {
-    table
+    let read: Vec<_> = table
         .into_entries()
         .filter_map(|entry| identity::read(&entry, base, findings))
+        .collect();
+    relations::check(&read, findings);
+    read.into_iter()
+        .filter_map(|identity| Some((IdentityName::parse(identity.name).ok()?, identity.links?)))
         .collect()
 }
 
 fn serve(mut table: Table<'_>, config: &mut serve::Config, findings: &mut Findings) {
     if let Some(mut http) = table.table("http", findings) {
-        if let Some(listen) = http.strings("listen", findings) {
+        if let Some(listen) = http.strings("listen", "127.0.0.1:9169", findings) {
             config.http = addresses(&listen, findings);
         }
         http.refuse_rest(&HTTP, findings);
     }
     if let Some(mut unix) = table.table("unix", findings) {
         config.unix = unix
-            .string("path", findings)
+            .string("path", "/run/app/credd.sock", findings)
             .and_then(|path| socket_path(path, findings));
         unix.refuse_rest(&UNIX, findings);
     }
@@ -203,7 +210,11 @@ mod tests {
         const WORDS: &str = r#"= . , [ ] [[ ]] { } " ' """ ''' # \ \u00e9 é 日 1 9.5 true 2026-01-01
             serve http unix imds listen path identity ops provider profile config-file uri endpoint
             endpoint-mode from allow unknown "chain" "127.0.0.1:9169" "http://127.0.0.1/"
-            [serve.http] [identity.ops] provider="imds" profile="ops""#;
+            [serve.http] [identity.ops] provider="imds" profile="ops" role-arn lifetime "12h" "1h"
+            "arn:aws:iam::123456789012:role/a" provider="assume-role" provider="session-token"
+            provider="process" provider="keys" provider="web-identity" from="ops" from="default"
+            mfa-serial mfa-code command totp-secret "credential:a" "file:a" tags transitive-tags
+            policy-arns access-key-id secret-access-key [mfa] warn hook "/a" [identity.default]"#;
         let blanks = ["\n", "\r\n", "\r", " ", "\t", "\u{feff}", "\u{1b}"];
         let words: Vec<_> = WORDS.split_whitespace().chain(blanks).collect();
         prop::collection::vec(prop::sample::select(words), 0..60).prop_map(|words| words.concat())
@@ -232,6 +243,47 @@ mod tests {
             }
             unknown = ['SECRET', { 'SECRET' = 'SECRET' }]
             mfa-code = { totp-secret = 'SECRET' }
+            mfa-code = { totp-secret = 'file:~/SECRET', command = ['SECRET'] }
+            mfa-code = 'SECRET'
+            mfa-code = SECRET
+            secret-access-key = 'SECRET'
+            secret-access-key = SECRET
+            secret-access-key 'SECRET'
+            session-token = ['SECRET']
+            access-key-id = 'SECRET'
+            command = ['SECRET', 'SECRET']
+            command = ['/bin/sh', 'SECRET', 7]
+            command = ['/bin/sh', 'SECRET
+            command = 'SECRET'
+            hook = ['tell', 'SECRET']
+            hook = 'SECRET
+            warn = ['SECRET', 'SECRET']
+            from = 'SECRET'
+            from = SECRET
+            role-arn = 'SECRET'
+            lifetime = 'SECRET'
+            session-name = 'SECRET'
+            session-policy = '{SECRET'
+            policy-arns = ['SECRET']
+            source-identity = 'SECRET'
+            external-id = '*SECRET'
+            external-id = ['SECRET']
+            tags = { SECRET = 'SECRET', a = '*SECRET', b = ['SECRET'] }
+            tags = 'SECRET'
+            transitive-tags = ['SECRET']
+            mfa-serial = '*SECRET'
+            region = 'SECRET'
+            endpoint = 'SECRET'
+            endpoint = 'http://SECRET/'
+            run-programs = 'SECRET'
+            provider = 'SECRET'
+            provider = 'assume-role'
+            provider = 'session-token'
+            provider = 'web-identity'
+            provider = 'process'
+            [mfa]
+            [identity.ops.mfa-code]
+            [identity.ops.tags]
             uri = 'http://user:SECRET@127.0.0.1/'
             [serve.http]
             listen = [1]
@@ -243,6 +295,9 @@ mod tests {
             profile = { secret = 'SECRET' }
             identity.inline = { provider = 'profil', secret = 'SECRET', profle = 1 }
             identity.planned = { provider = 'sso', secret = 'SECRET' }
+            identity.keys = { secret-access-key = 'SECRET', provider = 'keys', session-token = 'SECRET', a = 1 }
+            identity.tool = { command = ['/a', 'SECRET'], provider = 'process', a = 1 }
+            identity.role = { external-id = 'SECRET', provider = 'asume-role', a = 1 }
         "#;
         let lines: Vec<_> = LINES.trim().lines().map(str::trim).collect();
         prop::collection::vec(prop::sample::select(lines), 1..12)

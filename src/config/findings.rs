@@ -10,6 +10,7 @@ use toml::de::DeValue;
 
 use super::lines::Lines;
 use super::problem::{CUT, Problem, Problems};
+use super::table::Text;
 use super::vocabulary::is_presentable;
 
 /// What was found so far in one text, and which parts of that text must not be shown.
@@ -43,6 +44,14 @@ impl Findings {
         message: impl Into<String>,
     ) -> &mut Finding {
         self.add(span, message.into(), false)
+    }
+
+    /// Adds a problem with a value, which is not shown where it could be a secret in a wrong place.
+    pub(super) fn refuse(&mut self, text: &Text<'_>, message: impl Into<String>) -> &mut Finding {
+        if !is_presentable(text.value) {
+            self.hide(text.span.clone());
+        }
+        self.meaning(text.span.clone(), message)
     }
 
     /// Adds a place where the text is no TOML.

@@ -1,10 +1,15 @@
 //! The config: where it is looked for, what it says, and everything that is wrong with it.
 
+mod command;
+mod duration;
 mod file;
 mod findings;
 mod identity;
 mod lines;
+mod mfa;
 mod problem;
+mod relations;
+mod secret_place;
 mod syntax;
 mod table;
 mod vocabulary;
@@ -15,9 +20,11 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::credentials::Warnings;
 use crate::environment::Environment;
 use crate::identity::IdentityName;
 use crate::os::files;
+use crate::program::Command;
 use crate::providers::chain::{self, Link};
 use crate::serve;
 
@@ -29,6 +36,16 @@ pub use problem::{Problem, Problems};
 pub struct Config {
     pub serve: serve::Config,
     pub identities: BTreeMap<IdentityName, Vec<Link>>,
+    pub challenges: Challenges,
+}
+
+/// How people learn that they are needed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Challenges {
+    /// How long before the end of a session that takes a person.
+    pub warnings: Warnings,
+    /// A program that passes the news on.
+    pub hook: Option<Command>,
 }
 
 /// What holds where there is no config file: one identity from the chain of every AWS SDK, on the
@@ -41,6 +58,7 @@ impl Default for Config {
                 unix: None,
             },
             identities: default_identities(),
+            challenges: Challenges::default(),
         }
     }
 }

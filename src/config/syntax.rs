@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::findings::Findings;
 use super::lines::Lines;
-use super::vocabulary::{is_known, is_presentable};
+use super::vocabulary::{is_presentable, is_shown};
 
 /// The parser reads nothing after a key without a value. This is the text with such lines made
 /// blank, so that everything else stays in its place, if there are any; `errors` are then left
@@ -188,18 +188,26 @@ pub(super) fn hide(lines: &Lines<'_>, findings: &mut Findings) {
 /// a value, and the value of a known key.
 fn hidden(line: &str) -> Option<usize> {
     match line.split_once('=') {
-        Some((key, value)) if is_known(key.trim()) && is_plain(value) => None,
+        Some((key, value)) if is_shown(key.trim()) && is_plain(value) => None,
         Some((key, _)) if is_presentable(key.trim()) => Some(key.len() + 1),
         None if is_header(line) && is_presentable(line.trim()) => None,
-        None if line.split_whitespace().next().is_some_and(is_known) => None,
+        None if line.split_whitespace().next().is_some_and(is_shown) && is_plain(line) => None,
         _ => Some(0),
     }
 }
 
-/// Whether the value of a known key is at most that, without keys of its own, and without what
-/// parts a password or a token from the rest of a URI.
+/// Whether the value of a known key is at most that, without keys of its own, without what parts a
+/// password or a token from the rest of a URI, and without anything that looks like a secret key.
 fn is_plain(value: &str) -> bool {
-    !value.contains(['=', '{', '@', '?'])
+    !value.contains(['=', '{', '@', '?']) && !has_key_like_run(value)
+}
+
+/// Secret access keys are 40 characters of base64. A path or an ARN has others in between.
+fn has_key_like_run(value: &str) -> bool {
+    const SECRET_ACCESS_KEY: usize = 40;
+    value
+        .split(|character: char| !character.is_ascii_alphanumeric() && !"+/".contains(character))
+        .any(|run| run.len() >= SECRET_ACCESS_KEY)
 }
 
 fn is_header(line: &str) -> bool {

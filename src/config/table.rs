@@ -47,6 +47,14 @@ impl<'t> Table<'t> {
         self.entries.contains_key(key)
     }
 
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'t str> {
+        self.entries.keys().copied()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     pub(super) fn take(&mut self, key: &str) -> Option<Entry<'t>> {
         self.entries.remove(key)
     }
@@ -59,42 +67,33 @@ impl<'t> Table<'t> {
         self.take(key)?.table(findings)
     }
 
-    pub(super) fn string(&mut self, key: &str, findings: &mut Findings) -> Option<Text<'t>> {
-        let entry = self.take(key)?;
-        let Some(text) = text(entry.value) else {
-            entry.is_not(
-                "a string",
-                "write it between quotes, as in `\"ops\"`",
-                findings,
-            );
-            return None;
-        };
-        text.checked(entry.key, findings)
+    /// The string that stands there. `example` is one that would do.
+    pub(super) fn string(
+        &mut self,
+        key: &str,
+        example: &str,
+        findings: &mut Findings,
+    ) -> Option<Text<'t>> {
+        self.take(key)?.string(example, findings)
     }
 
     /// The strings of an array, without those elements that are none.
-    pub(super) fn strings(&mut self, key: &str, findings: &mut Findings) -> Option<Vec<Text<'t>>> {
+    pub(super) fn strings(
+        &mut self,
+        key: &str,
+        example: &str,
+        findings: &mut Findings,
+    ) -> Option<Vec<Text<'t>>> {
+        self.take(key)?.strings(example, findings)
+    }
+
+    pub(super) fn boolean(&mut self, key: &str, findings: &mut Findings) -> Option<bool> {
         let entry = self.take(key)?;
-        let DeValue::Array(array) = entry.value.get_ref() else {
-            let hint = "write it between brackets, as in `[\"127.0.0.1:9169\"]`";
-            entry.is_not("an array of strings", hint, findings);
-            return None;
-        };
-        let mut strings = Vec::new();
-        for element in array {
-            if let Some(text) = text(element) {
-                strings.extend(text.checked(entry.key, findings));
-            } else {
-                if is_structure(element) {
-                    findings.hide_values(element);
-                }
-                let message = format!("`{key}` holds strings only, not {}", kind(element));
-                findings
-                    .meaning(element.span(), message)
-                    .hint("write each between quotes, as in `\"127.0.0.1:9169\"`");
-            }
+        let boolean = entry.value.get_ref().as_bool();
+        if boolean.is_none() {
+            entry.is_not("`true` or `false`", "write it without quotes", findings);
         }
-        Some(strings)
+        boolean
     }
 
     /// Reports all keys that were not taken.
@@ -120,6 +119,44 @@ impl<'t> Entry<'t> {
         None
     }
 
+    pub(super) fn string(&self, example: &str, findings: &mut Findings) -> Option<Text<'t>> {
+        self.any_string(example, findings)?
+            .checked(self.key, findings)
+    }
+
+    /// A string that may be empty.
+    pub(super) fn any_string(&self, example: &str, findings: &mut Findings) -> Option<Text<'t>> {
+        let text = text(self.value);
+        if text.is_none() {
+            let hint = format!("write it between quotes, as in `\"{example}\"`");
+            self.is_not("a string", &hint, findings);
+        }
+        text
+    }
+
+    pub(super) fn strings(&self, example: &str, findings: &mut Findings) -> Option<Vec<Text<'t>>> {
+        let DeValue::Array(array) = self.value.get_ref() else {
+            let hint = format!("write it between brackets, as in `[\"{example}\"]`");
+            self.is_not("an array of strings", &hint, findings);
+            return None;
+        };
+        let mut strings = Vec::new();
+        for element in array {
+            if let Some(text) = text(element) {
+                strings.extend(text.checked(self.key, findings));
+            } else {
+                if is_structure(element) {
+                    findings.hide_values(element);
+                }
+                let message = format!("`{}` holds strings only, not {}", self.key, kind(element));
+                findings
+                    .meaning(element.span(), message)
+                    .hint(format!("write each between quotes, as in `\"{example}\"`"));
+            }
+        }
+        Some(strings)
+    }
+
     pub(super) fn is_table(&self) -> bool {
         self.value.get_ref().is_table()
     }
@@ -133,7 +170,8 @@ impl<'t> Entry<'t> {
     }
 
     fn is_not(&self, expected: &str, hint: &str, findings: &mut Findings) {
-        if is_structure(self.value) {
+        let text = self.value.get_ref().as_str();
+        if is_structure(self.value) || text.is_some_and(|text| !is_presentable(text)) {
             self.hide(findings);
         }
         let message = format!(
@@ -177,7 +215,7 @@ impl Text<'_> {
             return Some(self);
         };
         findings
-            .meaning(self.span, format!("`{key}` {problem}"))
+            .refuse(&self, format!("`{key}` {problem}"))
             .hint(hint);
         None
     }

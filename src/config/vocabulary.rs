@@ -1,33 +1,50 @@
 //! The words of the config, and what to say about words that are none.
 
-/// Every key, with the table that it belongs in.
-const KEYS: [(&str, &str); 15] = [
+use super::identity;
+
+/// Every key, with the table that it belongs in, but for those that the providers of identities
+/// have.
+const KEYS: [(&str, &str); 11] = [
     ("serve", TOP),
     ("identity", TOP),
+    ("mfa", TOP),
     ("http", SERVE),
     ("unix", SERVE),
     ("listen", HTTP),
     ("path", UNIX),
+    ("warn", MFA),
+    ("hook", MFA),
     ("provider", IDENTITY),
-    ("profile", IDENTITY),
-    ("config-file", IDENTITY),
-    ("credentials-file", IDENTITY),
-    ("uri", IDENTITY),
-    ("token-file", IDENTITY),
-    ("endpoint", IDENTITY),
-    ("endpoint-mode", IDENTITY),
-    ("instance-profile-name", IDENTITY),
+    ("totp-secret", MFA_CODE),
 ];
+
+/// Those whose values may hold a secret, or be one by mistake.
+const HIDDEN: [&str; 2] = ["hook", "totp-secret"];
 
 pub(super) const TOP: &str = "the top level";
 pub(super) const SERVE: &str = "`[serve]`";
 pub(super) const HTTP: &str = "`[serve.http]`";
 pub(super) const UNIX: &str = "`[serve.unix]`";
+pub(super) const MFA: &str = "`[mfa]`";
 pub(super) const IDENTITY: &str = "`[identity.NAME]`";
+pub(super) const MFA_CODE: &str = "`mfa-code`";
+
+/// The table that such a key belongs in.
+fn place_of(key: &str) -> Option<&'static str> {
+    let of_table = KEYS.iter().find(|(known, _)| *known == key);
+    of_table
+        .map(|(_, place)| *place)
+        .or_else(|| identity::has_key(key).then_some(IDENTITY))
+}
 
 /// Whether any table has such a key.
 pub(super) fn is_known(key: &str) -> bool {
-    KEYS.iter().any(|(known, _)| *known == key)
+    place_of(key).is_some()
+}
+
+/// Whether any table has such a key, and its value may be shown.
+pub(super) fn is_shown(key: &str) -> bool {
+    is_known(key) && !HIDDEN.contains(&key) && !identity::hides(key)
 }
 
 /// What the keys of a table can be.
@@ -45,7 +62,7 @@ impl Vocabulary<'_> {
         if let Some(key) = nearest(key, self.keys) {
             return format!("did you mean `{key}`?");
         }
-        if let Some((key, place)) = KEYS.iter().find(|(known, _)| *known == key) {
+        if let Some(place) = place_of(key) {
             return format!("`{key}` belongs in {place}");
         }
         format!("{} takes {}", self.place, listed(self.keys))
@@ -78,6 +95,7 @@ pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str>
     let word = word.to_lowercase().replace('_', "-");
     candidates
         .iter()
+        .filter(|candidate| is_presentable(candidate))
         .map(|candidate| (strsim::osa_distance(&word, candidate), *candidate))
         .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
         .min()

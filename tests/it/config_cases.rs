@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use credd::config::{self, Config};
+use credd::config::{self, Challenges, Config};
 use credd::environment::Environment;
 use credd::os::files;
 use credd::providers::chain::default_chain;
@@ -40,6 +40,21 @@ fn every_config_is_understood_or_refused_as_written_down() -> Result<(), Box<dyn
     Ok(())
 }
 
+#[test]
+fn every_example_in_the_readme_is_a_config() -> Result<(), Box<dyn Error>> {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let text = files::read_text_now(Path::new(readme), LARGEST)?;
+    let mut examples = 0;
+    for part in text.split("\n```toml\n").skip(1) {
+        let (example, _) = part.split_once("\n```\n").unwrap_or((part, ""));
+        let config = config::parse(Path::new("README.md"), example);
+        config.map_err(|problems| format!("{example}\n\n{problems}"))?;
+        examples += 1;
+    }
+    assert!(examples >= 3, "{readme} lacks examples");
+    Ok(())
+}
+
 fn bless(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     std::fs::File::create(path)?.write_all(text.as_bytes())
@@ -62,5 +77,8 @@ fn facts(config: &Config) -> String {
             format!("identity {name}: {links:?}")
         }
     }));
+    if config.challenges != Challenges::default() {
+        facts.push(format!("{:?}", config.challenges));
+    }
     facts.join("\n") + "\n"
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use credd::config::Config;
+use credd::config::{Challenges, Config};
 use credd::daemon::{Daemon, Parts, runtime_directory};
 use credd::os::files;
 use credd::{random, serve};
@@ -48,6 +48,7 @@ async fn herd(call: Call) {
                 unix: None,
             },
             identities: BTreeMap::from([(IdentityName::default(), vec![link])]),
+            challenges: Challenges::default(),
         },
         environment: Arc::new(Environment::default()),
         runtime_directory: directory.clone(),

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use credd::api::StatusReport;
 use credd::clock::SharedClock;
-use credd::config::Config;
+use credd::config::{Challenges, Config};
 use credd::daemon::{Daemon, Parts, runtime_directory};
 use credd::environment::Environment;
 use credd::identity::IdentityName;
@@ -162,5 +162,6 @@ fn config(identities: BTreeMap<IdentityName, Vec<Link>>, address: &str) -> Confi
             unix: None,
         },
         identities,
+        challenges: Challenges::default(),
     }
 }
