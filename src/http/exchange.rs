@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{Connection, SendRequest};
 use hyper::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
@@ -13,10 +14,28 @@ use crate::clock::{Clock, timeout};
 
 /// Of the answer's head, all headers together. hyper's least is 8 KiB; the longest head an AWS
 /// service sends is a fraction of that.
-pub(super) const HEAD_BYTES: usize = 16 * 1024;
+const HEAD_BYTES: usize = 16 * 1024;
 
 /// Headers in an answer; hyper refuses more.
-pub(super) const HEADERS: usize = 64;
+const HEADERS: usize = 64;
+
+/// hyper's two ends of a connection: to ask with, and to keep going meanwhile.
+pub(super) async fn handshake(
+    stream: Stream,
+) -> Result<
+    (
+        SendRequest<Full<Bytes>>,
+        Connection<TokioIo<Stream>, Full<Bytes>>,
+    ),
+    Stage,
+> {
+    hyper::client::conn::http1::Builder::new()
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEADERS)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(Stage::Exchange)
+}
 
 pub(super) async fn exchange(
     clock: &dyn Clock,
@@ -24,12 +43,7 @@ pub(super) async fn exchange(
     request: Request<Bytes>,
     limits: Limits,
 ) -> Result<Response, Stage> {
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(HEAD_BYTES)
-        .max_headers(HEADERS)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(Stage::Exchange)?;
+    let (mut sender, connection) = handshake(stream).await?;
     let began = clock.boot();
     let conversation = async {
         let answer = timeout(

@@ -6,7 +6,7 @@ use hyper::Request;
 use hyper::header::{HOST, PROXY_AUTHORIZATION};
 use hyper_util::rt::TokioIo;
 
-use super::exchange::{HEAD_BYTES, HEADERS};
+use super::exchange::handshake;
 use super::proxy::Proxy;
 use super::stream::Stream;
 use super::target::Target;
@@ -30,12 +30,7 @@ pub(super) async fn tunnel(
     let request = request
         .body(Full::new(Bytes::new()))
         .map_err(|_| Stage::Url)?;
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(HEAD_BYTES)
-        .max_headers(HEADERS)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(Stage::Exchange)?;
+    let (mut sender, connection) = handshake(stream).await?;
     let conversation = async {
         let answer = timeout(clock, limits.read, sender.send_request(request))
             .await

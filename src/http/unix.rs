@@ -7,13 +7,11 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use super::exchange::exchange;
-use super::stream::Stream;
+use super::exchange::{exchange, handshake};
 use super::{HttpError, Limits, Response, Stage};
 use crate::clock::{Clock, timeout};
 
@@ -114,11 +112,8 @@ pub async fn hold(
 }
 
 async fn open(path: &Path, request: Request<Bytes>) -> Result<Held, Stage> {
-    let stream: Stream = Box::new(UnixStream::connect(path).await.map_err(Stage::Connect)?);
-    let (mut sender, driver) = hyper::client::conn::http1::Builder::new()
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(Stage::Exchange)?;
+    let stream = UnixStream::connect(path).await.map_err(Stage::Connect)?;
+    let (mut sender, driver) = handshake(Box::new(stream)).await?;
     let mut connection = JoinSet::new();
     connection.spawn(async {
         let _ = driver.await;
