@@ -2,6 +2,7 @@
 
 mod check;
 mod daemon_socket;
+mod decode;
 mod demo;
 mod env;
 mod exec;
@@ -13,6 +14,7 @@ mod pretend_aws;
 mod sdk_environment;
 mod serve;
 mod status;
+mod whoami;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -53,6 +55,10 @@ enum Command {
     Forget(ForgetArguments),
     /// Exit with 0 if every identity has credentials
     Health(Place),
+    /// Say whom AWS takes an identity for
+    Whoami(WhoamiArguments),
+    /// Decode the message of a denied request, as EC2 and others encode them
+    Decode(DecodeArguments),
     /// Check the config file, and cite every problem in it
     Check(ConfigArguments),
     /// Try everything against a pretend AWS; needs no account
@@ -175,6 +181,25 @@ struct StatusArguments {
     watch: bool,
 }
 
+#[derive(Debug, Args)]
+struct WhoamiArguments {
+    /// The identity [default: the only one, or `default`]
+    identity: Option<IdentityName>,
+    #[command(flatten)]
+    report: ReportArguments,
+}
+
+#[derive(Debug, Args)]
+struct DecodeArguments {
+    /// The encoded message, or an error text that holds it [default: what stands on standard input]
+    message: Option<String>,
+    /// Whose permission to decode is used [default: the only one, or `default`]
+    #[arg(long, value_name = "NAME")]
+    identity: Option<IdentityName>,
+    #[command(flatten)]
+    place: Place,
+}
+
 /// A command that failed: what to tell the person, if anything, and the exit code.
 #[derive(Debug)]
 struct Failed {
@@ -219,6 +244,8 @@ pub fn run() -> ExitCode {
         Command::Refresh(arguments) => order::refresh(&arguments, &environment),
         Command::Forget(arguments) => order::forget(&arguments, &environment),
         Command::Health(place) => health::run(&place, &environment),
+        Command::Whoami(arguments) => whoami::run(&arguments, environment),
+        Command::Decode(arguments) => decode::run(&arguments, environment),
         Command::Check(arguments) => check::run(&arguments, &environment),
         Command::Demo => demo::run(&environment),
     };

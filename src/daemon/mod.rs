@@ -110,14 +110,8 @@ impl Daemon {
         let tokens = Arc::new(Tokens::default());
         let token = tokens.lease(directory.default_token()?, Scope::All);
 
-        let roots = match environment.variable("AWS_CA_BUNDLE") {
-            Some(path) => Roots::File(path.into()),
-            None => Roots::System,
-        };
         let url = own.first().map(|address| format!("http://{address}"));
-        let client = Client::new(Arc::clone(&clock), own, roots);
-        let transport = Arc::new(client.through(Proxies::of(&environment)));
-        let surroundings = Surroundings::new(environment, transport, Arc::clone(&clock));
+        let surroundings = surroundings(environment, own, Arc::clone(&clock));
         let parts = refresh::Parts {
             surroundings,
             draws,
@@ -194,6 +188,22 @@ impl Daemon {
         tracing::info!("stopped");
         outcome
     }
+}
+
+/// What providers look at, the network as `environment` describes it included. None of `own`, the
+/// addresses that this process listens on, is ever asked.
+pub fn surroundings(
+    environment: Arc<Environment>,
+    own: Vec<SocketAddr>,
+    clock: SharedClock,
+) -> Surroundings {
+    let roots = match environment.variable("AWS_CA_BUNDLE") {
+        Some(path) => Roots::File(path.into()),
+        None => Roots::System,
+    };
+    let client = Client::new(Arc::clone(&clock), own, roots);
+    let transport = Arc::new(client.through(Proxies::of(&environment)));
+    Surroundings::new(environment, transport, clock)
 }
 
 /// A task that should run as long as the daemon has ended.

@@ -1,6 +1,7 @@
 //! The program as people and scripts use it.
 
 mod asking;
+mod aws;
 mod demo;
 mod exec;
 mod instances;
@@ -8,6 +9,7 @@ mod restart;
 mod signals;
 mod silence;
 mod strangers;
+mod whoami;
 
 use std::net::TcpStream;
 use std::time::Duration;
