@@ -103,15 +103,7 @@ fn printable(decoded: &str) -> String {
     let json =
         serde_json::from_str::<Value>(decoded).and_then(|json| serde_json::to_string_pretty(&json));
     let text = json.unwrap_or_else(|_| decoded.to_owned());
-    text.chars()
-        .map(|it| {
-            if it.is_control() && it != '\n' {
-                ' '
-            } else {
-                it
-            }
-        })
-        .collect()
+    output::harmless(&text)
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! What a person types.
 
 mod check;
+mod client;
 mod daemon_socket;
 mod decode;
 mod demo;
 mod env;
 mod exec;
+mod explain;
 mod get;
 mod health;
 mod order;
@@ -55,6 +57,8 @@ enum Command {
     Forget(ForgetArguments),
     /// Exit with 0 if every identity has credentials
     Health(Place),
+    /// Show why an identity has the credentials that it has, or why a program does not use credd
+    Explain(ExplainArguments),
     /// Say whom AWS takes an identity for
     Whoami(WhoamiArguments),
     /// Decode the message of a denied request, as EC2 and others encode them
@@ -182,6 +186,20 @@ struct StatusArguments {
 }
 
 #[derive(Debug, Args)]
+struct ExplainArguments {
+    /// The identity [default: all, or none with --pid or --environment]
+    identity: Option<IdentityName>,
+    /// Look at the environment of this process: does its SDK come as far as credd?
+    #[arg(long, value_name = "PID", conflicts_with = "environment")]
+    pid: Option<u32>,
+    /// The same for the environment in a file: lines of NAME=VALUE, or as /proc/PID/environ is
+    #[arg(long, value_name = "FILE")]
+    environment: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportArguments,
+}
+
+#[derive(Debug, Args)]
 struct WhoamiArguments {
     /// The identity [default: the only one, or `default`]
     identity: Option<IdentityName>,
@@ -244,6 +262,7 @@ pub fn run() -> ExitCode {
         Command::Refresh(arguments) => order::refresh(&arguments, &environment),
         Command::Forget(arguments) => order::forget(&arguments, &environment),
         Command::Health(place) => health::run(&place, &environment),
+        Command::Explain(arguments) => explain::run(&arguments, &environment),
         Command::Whoami(arguments) => whoami::run(&arguments, environment),
         Command::Decode(arguments) => decode::run(&arguments, environment),
         Command::Check(arguments) => check::run(&arguments, &environment),
@@ -256,6 +275,9 @@ pub fn run() -> ExitCode {
         ExitCode::from(failed.code)
     })
 }
+
+/// Where sysfs is.
+const SYS: &str = "/sys";
 
 /// Threads for name lookups and file reads, each there for moments. One that hangs, on a dead file
 /// server, must not keep the others from their work.

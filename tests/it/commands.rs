@@ -4,6 +4,7 @@ mod asking;
 mod aws;
 mod demo;
 mod exec;
+mod explain;
 mod instances;
 mod restart;
 mod signals;
