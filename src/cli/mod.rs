@@ -5,6 +5,7 @@ mod client;
 mod daemon_socket;
 mod decode;
 mod demo;
+mod dry_run;
 mod env;
 mod exec;
 mod explain;
@@ -64,7 +65,7 @@ enum Command {
     /// Decode the message of a denied request, as EC2 and others encode them
     Decode(DecodeArguments),
     /// Check the config file, and cite every problem in it
-    Check(ConfigArguments),
+    Check(CheckArguments),
     /// Try everything against a pretend AWS; needs no account
     Demo,
 }
@@ -82,6 +83,15 @@ struct ConfigArguments {
     /// The config file [default: that in `CREDD_CONFIG`, /etc/credd/credd.toml, or your own config]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct CheckArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Also resolve each identity once, in the environment of this command, and ask AWS who it is
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -265,7 +275,7 @@ pub fn run() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments, &environment),
         Command::Whoami(arguments) => whoami::run(&arguments, environment),
         Command::Decode(arguments) => decode::run(&arguments, environment),
-        Command::Check(arguments) => check::run(&arguments, &environment),
+        Command::Check(arguments) => check::run(&arguments, environment),
         Command::Demo => demo::run(&environment),
     };
     outcome.unwrap_or_else(|failed| {

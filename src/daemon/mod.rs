@@ -241,7 +241,7 @@ impl fmt::Debug for Daemon {
 }
 
 /// Runs each refresher as it is begun. Ends only when one of them has panicked.
-async fn keep(mut begun: mpsc::UnboundedReceiver<Kept>) {
+pub async fn keep(mut begun: mpsc::UnboundedReceiver<Kept>) {
     let mut running = JoinSet::new();
     loop {
         tokio::select! {

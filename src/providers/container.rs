@@ -156,6 +156,7 @@ pub(super) fn survey(config: &Config, environment: &Environment) -> Finding {
         what: format!("{host} by {origin}, which was not asked"),
         removal,
         is_long_lived: false,
+        mfa_serial: None,
     })
 }
 

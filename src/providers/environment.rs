@@ -36,6 +36,7 @@ pub(super) fn survey(environment: &Environment) -> Finding {
                 what: set.join(", "),
                 removal: format!("unset {} in credd's environment", set.join(" ")),
                 is_long_lived: provided.credentials.is_long_lived(),
+                mfa_serial: None,
             })
         }
         Err(unprovided) => unprovided.into(),

@@ -323,6 +323,7 @@ pub(super) async fn survey(config: Config, context: Context) -> Finding {
             what: format!("role {role}"),
             removal: format!("set {DISABLED}=true in credd's environment"),
             is_long_lived: false,
+            mfa_serial: None,
         }),
         Err(unprovided) => unprovided.into(),
     }

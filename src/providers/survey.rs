@@ -34,6 +34,8 @@ pub struct Found {
     pub removal: String,
     /// Whether keys that no expiry ends are at the bottom of it.
     pub is_long_lived: bool,
+    /// The device whose code it takes, on the way there.
+    pub mfa_serial: Option<String>,
 }
 
 impl From<Unprovided> for Finding {
@@ -179,12 +181,13 @@ impl Survey<'_> {
                         || "session".to_owned(),
                         |mfa| format!("session with a code of MFA device {}", mfa.serial),
                     );
-                    self.derived(&what, &config.from, depth).await
+                    let serial = mfa.map(|mfa| mfa.serial.clone());
+                    self.derived(&what, serial, &config.from, depth).await
                 }
                 Link::AssumeRole(config) => {
                     let role = config.role_arn.resource();
                     let what = format!("role {}", role.trim_start_matches("role/"));
-                    self.derived(&what, &config.from, depth).await
+                    self.derived(&what, None, &config.from, depth).await
                 }
                 Link::WebIdentity(config) => web_identity::survey(config, environment).await,
                 Link::Container(config) => container::survey(config, environment),
@@ -217,9 +220,19 @@ impl Survey<'_> {
         }
     }
 
-    async fn derived(&mut self, what: &str, from: &SourceIdentity, depth: usize) -> Finding {
+    async fn derived(
+        &mut self,
+        what: &str,
+        mfa_serial: Option<String>,
+        from: &SourceIdentity,
+        depth: usize,
+    ) -> Finding {
         match self.source(from, depth.saturating_sub(1)).await {
-            Ok(source) => found(format!("{what} ← {}", source.what), source.is_long_lived),
+            Ok(source) => Finding::Found(Found {
+                what: format!("{what} ← {}", source.what),
+                mfa_serial: mfa_serial.or(source.mfa_serial),
+                ..alone(String::new(), source.is_long_lived)
+            }),
             Err(why) => Finding::Broken(format!("{what} ← {why}")),
         }
     }
@@ -283,12 +296,17 @@ pub fn titled(link: &str, what: &str) -> String {
 }
 
 /// For links that stand alone: nothing is hidden by them, so nothing is gained by their removal.
-fn found(what: String, is_long_lived: bool) -> Finding {
-    Finding::Found(Found {
+fn alone(what: String, is_long_lived: bool) -> Found {
+    Found {
         what,
         removal: "give the identity another provider".to_owned(),
         is_long_lived,
-    })
+        mfa_serial: None,
+    }
+}
+
+fn found(what: String, is_long_lived: bool) -> Finding {
+    Finding::Found(alone(what, is_long_lived))
 }
 
 fn kind(is_long_lived: bool) -> &'static str {

@@ -139,6 +139,7 @@ pub(super) async fn survey(config: &Config, environment: &Environment) -> Findin
         what: format!("role {role} by the token in {file}"),
         removal: format!("unset {TOKEN_FILE} in credd's environment"),
         is_long_lived: false,
+        mfa_serial: None,
     })
 }
 

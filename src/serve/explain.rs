@@ -126,6 +126,7 @@ mod tests {
             what: what.to_owned(),
             removal: "unset AWS_ACCESS_KEY_ID in credd's environment".to_owned(),
             is_long_lived,
+            mfa_serial: None,
         })
     }
 

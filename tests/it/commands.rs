@@ -3,6 +3,7 @@
 mod asking;
 mod aws;
 mod demo;
+mod dry_run;
 mod exec;
 mod explain;
 mod instances;
