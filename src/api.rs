@@ -22,6 +22,9 @@ pub const REFRESH: &str = "/v1/refresh";
 /// `POST` on the admin socket: [`WhichIdentity`], for a [`StatusReport`] of those meant.
 pub const FORGET: &str = "/v1/forget";
 
+/// `POST` on the admin socket: [`WhichIdentity`], for an [`ExplainReport`] on those meant.
+pub const EXPLAIN: &str = "/v1/explain";
+
 /// Names an identity, or means all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -93,6 +96,45 @@ pub struct StatusReport {
     /// RFC 3339, by the daemon's wall clock.
     pub now: String,
     pub identities: Vec<IdentityStatus>,
+}
+
+/// What `credd explain --json` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ExplainReport {
+    pub identities: Vec<Explanation>,
+}
+
+/// Why an identity is the one that it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Explanation {
+    pub name: String,
+    /// `environment (AWS_ACCESS_KEY_ID) shadows instance metadata (role app)`
+    pub conclusion: String,
+    /// What to do about that, where there is something.
+    pub remedy: Option<String>,
+    /// What is better done otherwise on this host.
+    pub warning: Option<String>,
+    /// The chain, in its order.
+    pub links: Vec<LinkReport>,
+    pub status: IdentityStatus,
+}
+
+/// One link of a chain, by a look at it that asked nobody for credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LinkReport {
+    /// `instance metadata`
+    pub name: String,
+    /// `chosen`, `skipped`, `failed` or `shadowed`.
+    pub outcome: String,
+    /// What it has to give, or why it has nothing.
+    pub finding: String,
+    /// The link that comes before it and is chosen, where it has something to give.
+    pub shadowed_by: Option<String>,
+    /// The links that it keeps from being chosen.
+    pub shadows: Vec<String>,
 }
 
 /// One identity. Times are RFC 3339.

@@ -1,17 +1,17 @@
-//! `credd check`: the config file, and every problem in it.
+//! `credd check`: the config file, every problem in it, and what becomes of it in a dry run.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{ConfigArguments, Failed, Outcome, output};
+use super::{CheckArguments, ConfigArguments, Failed, Outcome, dry_run, output};
 use crate::config::{self, Config, LoadError};
 use crate::credentials::described;
 use crate::environment::Environment;
 use crate::identity::IdentityName;
 use crate::os::process;
 
-pub(super) fn run(arguments: &ConfigArguments, environment: &Environment) -> Outcome {
-    let (path, config) = read_config(arguments, environment)?;
+pub(super) fn run(arguments: &CheckArguments, environment: Environment) -> Outcome {
+    let (path, config) = read_config(&arguments.config, &environment)?;
     let identities: Vec<&str> = config.identities.keys().map(IdentityName::as_str).collect();
     let origin = path.map_or("no config file".to_owned(), |path| {
         path.display().to_string()
@@ -20,6 +20,10 @@ pub(super) fn run(arguments: &ConfigArguments, environment: &Environment) -> Out
         "ok: {origin}: identities {}",
         identities.join(", ")
     ))?;
+    dry_run::warn_of_keys_on_an_instance(&config, &environment)?;
+    if arguments.dry_run {
+        return dry_run::run(config, environment);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

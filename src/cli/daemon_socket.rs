@@ -12,11 +12,15 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::{Failed, Place};
+use crate::api;
+use crate::aws::formats::Answer;
 use crate::clock::Clock;
+use crate::credentials::Credentials;
 use crate::daemon::runtime_directory;
 use crate::environment::Environment;
 use crate::http::Response;
 use crate::http::unix::{self, Held};
+use crate::identity::IdentityName;
 
 /// The two sockets of a daemon.
 #[derive(Debug)]
@@ -112,6 +116,19 @@ impl DaemonSockets {
         }
     }
 
+    /// The credentials of `identity`, or of the only or default one.
+    pub(super) async fn credentials(
+        &self,
+        clock: &dyn Clock,
+        identity: Option<&IdentityName>,
+    ) -> Result<Credentials, Failed> {
+        let response = self.ask(clock, &credentials_path(identity)).await?;
+        match Answer::parse(&response.body) {
+            Ok(Answer::Credentials { credentials, .. }) => Ok(credentials),
+            _ => Err(Failed::new("the daemon's answer holds no credentials")),
+        }
+    }
+
     async fn ask_once(&self, clock: &dyn Clock, path: &str) -> Result<Response, Failed> {
         let socket = self.public()?;
         let request = request(Method::GET, path, Bytes::new());
@@ -148,6 +165,14 @@ impl DaemonSockets {
             .await
             .map_err(Failed::new)?;
         parse(&successful(response)?)
+    }
+}
+
+/// Where the daemon has `identity`, or the only or default one.
+pub(super) fn credentials_path(identity: Option<&IdentityName>) -> String {
+    match identity {
+        Some(identity) => format!("{}/{identity}", api::CREDENTIALS),
+        None => api::CREDENTIALS.to_owned(),
     }
 }
 

@@ -54,6 +54,7 @@ pub(super) fn run(environment: &Environment) -> Outcome {
             // Nothing of the person's own environment may leak into a demonstration.
             environment: Arc::new(Environment::default()),
             runtime_directory: directory.0.clone(),
+            is_on_ec2: false,
             clock: Arc::clone(&shared),
             draws: |_| Box::new(SystemDraws),
         })

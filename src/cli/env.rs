@@ -2,12 +2,10 @@
 
 use std::process::ExitCode;
 
-use super::daemon_socket::{DaemonSockets, parse};
-use super::get::credentials_path;
+use super::daemon_socket::{DaemonSockets, credentials_path, parse};
 use super::sdk_environment::{FULL_URI, OUTRANKING, TOKEN, TOKEN_FILE};
 use super::{EnvArguments, Failed, Outcome, block_on, output};
 use crate::api::{self, EndpointReport};
-use crate::aws::formats::Answer;
 use crate::aws::profile_file::{self, DEFAULT_PROFILE, Locations, OTHER_SOURCES};
 use crate::clock::SystemClock;
 use crate::credentials::Credentials;
@@ -21,11 +19,8 @@ pub(super) fn run(arguments: &EnvArguments, environment: &Environment) -> Outcom
     let commands = block_on(async {
         let clock = SystemClock::new();
         if arguments.credentials {
-            let response = sockets.ask(&clock, &path).await?;
-            return match Answer::parse(&response.body) {
-                Ok(Answer::Credentials { credentials, .. }) => Ok(key_commands(&credentials)),
-                _ => Err(Failed::new("the daemon's answer holds no credentials")),
-            };
+            let identity = arguments.identity.as_ref();
+            return Ok(key_commands(&sockets.credentials(&clock, identity).await?));
         }
         let report: EndpointReport = parse(&sockets.ask(&clock, api::ENDPOINT).await?)?;
         let commands = endpoint_commands(&report, &path)?;

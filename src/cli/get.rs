@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use super::daemon_socket::DaemonSockets;
+use super::daemon_socket::{DaemonSockets, credentials_path};
 use super::{Failed, GetArguments, Outcome, block_on, output};
-use crate::api;
 use crate::aws::formats;
 use crate::clock::SystemClock;
 use crate::environment::Environment;
-use crate::identity::IdentityName;
 use crate::os::process;
 
 pub(super) fn run(arguments: &GetArguments, environment: &Environment) -> Outcome {
@@ -21,12 +19,4 @@ pub(super) fn run(arguments: &GetArguments, environment: &Environment) -> Outcom
     output::data(&process_output)?;
     output::line("")?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Where the daemon has `identity`, or the only or default one.
-pub(super) fn credentials_path(identity: Option<&IdentityName>) -> String {
-    match identity {
-        Some(identity) => format!("{}/{identity}", api::CREDENTIALS),
-        None => api::CREDENTIALS.to_owned(),
-    }
 }

@@ -1,10 +1,14 @@
 //! What a person types.
 
 mod check;
+mod client;
 mod daemon_socket;
+mod decode;
 mod demo;
+mod dry_run;
 mod env;
 mod exec;
+mod explain;
 mod get;
 mod health;
 mod order;
@@ -13,6 +17,7 @@ mod pretend_aws;
 mod sdk_environment;
 mod serve;
 mod status;
+mod whoami;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -53,8 +58,14 @@ enum Command {
     Forget(ForgetArguments),
     /// Exit with 0 if every identity has credentials
     Health(Place),
+    /// Show why an identity has the credentials that it has, or why a program does not use credd
+    Explain(ExplainArguments),
+    /// Say whom AWS takes an identity for
+    Whoami(WhoamiArguments),
+    /// Decode the message of a denied request, as EC2 and others encode them
+    Decode(DecodeArguments),
     /// Check the config file, and cite every problem in it
-    Check(ConfigArguments),
+    Check(CheckArguments),
     /// Try everything against a pretend AWS; needs no account
     Demo,
 }
@@ -72,6 +83,15 @@ struct ConfigArguments {
     /// The config file [default: that in `CREDD_CONFIG`, /etc/credd/credd.toml, or your own config]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct CheckArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Also resolve each identity once, in the environment of this command, and ask AWS who it is
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -175,6 +195,39 @@ struct StatusArguments {
     watch: bool,
 }
 
+#[derive(Debug, Args)]
+struct ExplainArguments {
+    /// The identity [default: all, or none with --pid or --environment]
+    identity: Option<IdentityName>,
+    /// Look at the environment of this process: does its SDK come as far as credd?
+    #[arg(long, value_name = "PID", conflicts_with = "environment")]
+    pid: Option<u32>,
+    /// The same for the environment in a file: lines of NAME=VALUE, or as /proc/PID/environ is
+    #[arg(long, value_name = "FILE")]
+    environment: Option<PathBuf>,
+    #[command(flatten)]
+    report: ReportArguments,
+}
+
+#[derive(Debug, Args)]
+struct WhoamiArguments {
+    /// The identity [default: the only one, or `default`]
+    identity: Option<IdentityName>,
+    #[command(flatten)]
+    report: ReportArguments,
+}
+
+#[derive(Debug, Args)]
+struct DecodeArguments {
+    /// The encoded message, or an error text that holds it [default: what stands on standard input]
+    message: Option<String>,
+    /// Whose permission to decode is used [default: the only one, or `default`]
+    #[arg(long, value_name = "NAME")]
+    identity: Option<IdentityName>,
+    #[command(flatten)]
+    place: Place,
+}
+
 /// A command that failed: what to tell the person, if anything, and the exit code.
 #[derive(Debug)]
 struct Failed {
@@ -219,7 +272,10 @@ pub fn run() -> ExitCode {
         Command::Refresh(arguments) => order::refresh(&arguments, &environment),
         Command::Forget(arguments) => order::forget(&arguments, &environment),
         Command::Health(place) => health::run(&place, &environment),
-        Command::Check(arguments) => check::run(&arguments, &environment),
+        Command::Explain(arguments) => explain::run(&arguments, &environment),
+        Command::Whoami(arguments) => whoami::run(&arguments, environment),
+        Command::Decode(arguments) => decode::run(&arguments, environment),
+        Command::Check(arguments) => check::run(&arguments, environment),
         Command::Demo => demo::run(&environment),
     };
     outcome.unwrap_or_else(|failed| {
@@ -229,6 +285,9 @@ pub fn run() -> ExitCode {
         ExitCode::from(failed.code)
     })
 }
+
+/// Where sysfs is.
+const SYS: &str = "/sys";
 
 /// Threads for name lookups and file reads, each there for moments. One that hangs, on a dead file
 /// server, must not keep the others from their work.

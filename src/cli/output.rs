@@ -22,6 +22,20 @@ pub(super) fn line(text: &str) -> Result<(), Failed> {
     data(format!("{text}\n").as_bytes())
 }
 
+/// Lines without what steers a terminal.
+pub(super) fn harmless(lines: &str) -> String {
+    let letters = lines.chars();
+    letters
+        .map(|it| {
+            if it.is_control() && it != '\n' {
+                ' '
+            } else {
+                it
+            }
+        })
+        .collect()
+}
+
 /// Whether a person reads the data.
 pub(super) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()

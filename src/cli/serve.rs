@@ -1,14 +1,16 @@
 //! `credd serve`: the daemon.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::check::read_config;
-use super::{Failed, Outcome, ServeArguments, block_on};
+use super::{Failed, Outcome, SYS, ServeArguments, block_on};
 use crate::clock::SystemClock;
 use crate::daemon::signals::{self, Signal};
 use crate::daemon::{Daemon, Parts, runtime_directory};
 use crate::environment::Environment;
+use crate::os::host::is_ec2_instance;
 use crate::os::process;
 use crate::random::SystemDraws;
 use crate::telemetry;
@@ -49,6 +51,7 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
             config,
             environment: Arc::new(environment),
             runtime_directory,
+            is_on_ec2: is_ec2_instance(Path::new(SYS)),
             clock: Arc::clone(&clock) as _,
             draws: |_| Box::new(SystemDraws),
         })

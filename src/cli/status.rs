@@ -115,7 +115,7 @@ fn row(identity: &IdentityStatus) -> [String; 6] {
 }
 
 /// `5h 59m`, `12m 30s`, `45s`.
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes) {
         (0, 0) => format!("{rest}s"),

@@ -21,6 +21,7 @@ use crate::http::{Client, Proxies, Roots};
 use crate::identity::IdentityName;
 use crate::os::{memory, process};
 use crate::providers::Surroundings;
+use crate::providers::survey::Surveyor;
 use crate::random::Draws;
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{self, Admin, BindError, Connections, Listener, Public, Site};
@@ -32,6 +33,8 @@ pub struct Parts {
     pub config: Config,
     pub environment: Arc<Environment>,
     pub runtime_directory: PathBuf,
+    /// Whether this host is an EC2 instance.
+    pub is_on_ec2: bool,
     pub clock: SharedClock,
     /// Chance for one identity.
     pub draws: fn(&IdentityName) -> Box<dyn Draws>,
@@ -40,6 +43,7 @@ pub struct Parts {
 /// A daemon whose sockets are bound and whose identities are about to be refreshed.
 pub struct Daemon {
     site: Arc<Site>,
+    surveyor: Surveyor,
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
     public: Vec<Listener>,
@@ -89,6 +93,7 @@ impl Daemon {
             config,
             environment,
             runtime_directory,
+            is_on_ec2,
             clock,
             draws,
         } = parts;
@@ -110,14 +115,12 @@ impl Daemon {
         let tokens = Arc::new(Tokens::default());
         let token = tokens.lease(directory.default_token()?, Scope::All);
 
-        let roots = match environment.variable("AWS_CA_BUNDLE") {
-            Some(path) => Roots::File(path.into()),
-            None => Roots::System,
-        };
         let url = own.first().map(|address| format!("http://{address}"));
-        let client = Client::new(Arc::clone(&clock), own, roots);
-        let transport = Arc::new(client.through(Proxies::of(&environment)));
-        let surroundings = Surroundings::new(environment, transport, Arc::clone(&clock));
+        let surroundings = Surroundings {
+            is_on_ec2,
+            ..surroundings(environment, own, Arc::clone(&clock))
+        };
+        let surveyor = Surveyor::new(config.identities.clone(), surroundings.clone());
         let parts = refresh::Parts {
             surroundings,
             draws,
@@ -136,6 +139,7 @@ impl Daemon {
         });
         Ok(Self {
             site,
+            surveyor,
             identities,
             begun,
             public,
@@ -166,6 +170,7 @@ impl Daemon {
         }
         let admin = Arc::new(Admin {
             site: Arc::clone(&self.site),
+            surveyor: self.surveyor,
         });
         let ended = connections.ended();
         listening.spawn(serve::serve(self.admin, admin, connections, stopped));
@@ -196,6 +201,22 @@ impl Daemon {
     }
 }
 
+/// What providers look at, the network as `environment` describes it included. None of `own`, the
+/// addresses that this process listens on, is ever asked.
+pub fn surroundings(
+    environment: Arc<Environment>,
+    own: Vec<SocketAddr>,
+    clock: SharedClock,
+) -> Surroundings {
+    let roots = match environment.variable("AWS_CA_BUNDLE") {
+        Some(path) => Roots::File(path.into()),
+        None => Roots::System,
+    };
+    let client = Client::new(Arc::clone(&clock), own, roots);
+    let transport = Arc::new(client.through(Proxies::of(&environment)));
+    Surroundings::new(environment, transport, clock)
+}
+
 /// A task that should run as long as the daemon has ended.
 #[derive(Debug)]
 pub struct TaskEnded;
@@ -220,7 +241,7 @@ impl fmt::Debug for Daemon {
 }
 
 /// Runs each refresher as it is begun. Ends only when one of them has panicked.
-async fn keep(mut begun: mpsc::UnboundedReceiver<Kept>) {
+pub async fn keep(mut begun: mpsc::UnboundedReceiver<Kept>) {
     let mut running = JoinSet::new();
     loop {
         tokio::select! {

@@ -1,5 +1,6 @@
 //! What only the operating system can do; the only home of `unsafe`.
 
 pub mod files;
+pub mod host;
 pub mod memory;
 pub mod process;

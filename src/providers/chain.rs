@@ -11,6 +11,7 @@ use super::{
     keys, process, profile, providing, session_token, web_identity,
 };
 use crate::credentials::{Failure, Provided};
+use crate::identity::IdentityName;
 
 /// One link of a chain, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Link {
     }
 
     /// A profile says itself which STS makes a session of its keys.
-    fn served(&self) -> Self {
+    pub(super) fn served(&self) -> Self {
         match self {
             Self::Profile(config) => Self::Profile(profile::Config {
                 makes_sessions: true,
@@ -68,7 +69,7 @@ impl Link {
     }
 
     /// Its name in messages.
-    fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Environment => "environment",
             Self::Profile(_) | Self::ProfileKeys(_) => "profile",
@@ -79,6 +80,21 @@ impl Link {
             Self::WebIdentity(_) => "web identity",
             Self::Container(_) => "container endpoint",
             Self::InstanceMetadata(_) => "instance metadata",
+        }
+    }
+
+    /// The `provider` that makes an identity of this link alone.
+    pub(super) fn provider(&self) -> &'static str {
+        match self {
+            Self::Environment => "environment",
+            Self::Profile(_) | Self::ProfileKeys(_) => "profile",
+            Self::Keys(_) => "keys",
+            Self::Process(_) => "process",
+            Self::SessionToken(_) => "session-token",
+            Self::AssumeRole(_) => "assume-role",
+            Self::WebIdentity(_) => "web-identity",
+            Self::Container(_) => "container",
+            Self::InstanceMetadata(_) => "imds",
         }
     }
 }
@@ -146,24 +162,49 @@ pub fn build(links: &[Link], context: &Context) -> Chain {
             }
         }
     };
-    Chain::new(
-        links
-            .iter()
-            .map(|link| (link.name(), build(link)))
-            .collect(),
-    )
+    let providers = links.iter().map(|link| (link.name(), build(link)));
+    let chain = Chain::new(providers.collect());
+    if context.is_on_ec2 {
+        chain.advising(context.identity.clone())
+    } else {
+        chain
+    }
 }
 
 /// Providers in order. Only *not configured* goes on to the next one: any other failure ends the
 /// chain, since a silent change to another identity is the worst outcome.
 pub struct Chain {
     links: Vec<(&'static str, Box<dyn Provider>)>,
+    /// Whose long-lived keys are to be spoken of, until they have been.
+    advises: Option<IdentityName>,
 }
+
+/// What to do about long-lived keys on an EC2 instance.
+pub const INSTANCE_ADVICE: &str = "long-lived keys on an EC2 instance: give the instance a role (an \
+     instance profile), which needs no keys on this host, and delete these keys; for access to \
+     another account let that role assume one there";
 
 impl Chain {
     /// Links with the names that messages call them by.
     pub fn new(links: Vec<(&'static str, Box<dyn Provider>)>) -> Self {
-        Self { links }
+        Self {
+            links,
+            advises: None,
+        }
+    }
+
+    fn advising(mut self, identity: IdentityName) -> Self {
+        self.advises = Some(identity);
+        self
+    }
+
+    fn advise(&mut self, provided: &Provided) {
+        if !provided.credentials.is_long_lived() {
+            return;
+        }
+        if let Some(identity) = self.advises.take() {
+            tracing::warn!(%identity, source = %provided.source, "{INSTANCE_ADVICE}");
+        }
     }
 
     async fn attempt(&mut self) -> Result<Provided, Unprovided> {
@@ -171,7 +212,10 @@ impl Chain {
         for (name, provider) in &mut self.links {
             match provider.provide().await {
                 Err(Unprovided::NotConfigured(why)) => skipped.push(format!("{name}: {why}")),
-                Ok(provided) => return Ok(provided),
+                Ok(provided) => {
+                    self.advise(&provided);
+                    return Ok(provided);
+                }
                 Err(Unprovided::Failed(failure)) => {
                     return Err(Unprovided::Failed(after_skipping(&skipped, failure)));
                 }

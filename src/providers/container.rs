@@ -10,6 +10,7 @@ use bytes::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use hyper::{Request, Uri};
 
+use super::survey::{Finding, Found};
 use super::{Context, Provider, Providing, Unprovided, providing, refused};
 use crate::aws::formats::Answer;
 use crate::credentials::{Failure, Provided, Renewal};
@@ -134,6 +135,29 @@ impl Provider for ContainerProvider {
     fn provide(&mut self) -> Providing<'_> {
         providing(self.attempt())
     }
+}
+
+/// Which variable or key names an endpoint. It is not asked, since it would answer with
+/// credentials; and its path is not shown, since that alone opens the one of ECS.
+pub(super) fn survey(config: &Config, environment: &Environment) -> Finding {
+    let uri = match uri(config, environment) {
+        Ok(uri) => uri,
+        Err(unprovided) => return unprovided.into(),
+    };
+    let host = uri.host().unwrap_or_default();
+    let variable = [RELATIVE_URI, FULL_URI]
+        .into_iter()
+        .find(|name| config.uri.is_none() && environment.variable(name).is_some());
+    let (origin, removal) = match variable {
+        Some(name) => (name, format!("unset {name} in credd's environment")),
+        None => ("`uri`", "give the identity another provider".to_owned()),
+    };
+    Finding::Found(Found {
+        what: format!("{host} by {origin}, which was not asked"),
+        removal,
+        is_long_lived: false,
+        mfa_serial: None,
+    })
 }
 
 /// The URI to ask. The relative variable wins over the full one, as in all SDKs but Go's.

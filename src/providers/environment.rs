@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::survey::{Finding, Found};
 use super::{Provider, Providing, Unprovided, providing};
 use crate::clock::Timestamp;
 use crate::credentials::{AccessKeyId, Credentials, Failure, Principal, Provided, Renewal};
@@ -16,6 +17,29 @@ pub(super) struct EnvironmentProvider {
 impl Provider for EnvironmentProvider {
     fn provide(&mut self) -> Providing<'_> {
         providing(std::future::ready(read(&self.environment)))
+    }
+}
+
+/// Which variables are there.
+pub(super) fn survey(environment: &Environment) -> Finding {
+    const NAMES: [&str; 4] = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_SECURITY_TOKEN",
+    ];
+    match read(environment) {
+        Ok(provided) => {
+            let is_set = |name: &&str| environment.variable(name).is_some();
+            let set: Vec<&str> = NAMES.into_iter().filter(is_set).collect();
+            Finding::Found(Found {
+                what: set.join(", "),
+                removal: format!("unset {} in credd's environment", set.join(" ")),
+                is_long_lived: provided.credentials.is_long_lived(),
+                mfa_serial: None,
+            })
+        }
+        Err(unprovided) => unprovided.into(),
     }
 }
 

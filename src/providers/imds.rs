@@ -11,6 +11,7 @@ use bytes::Bytes;
 use hyper::header::HeaderValue;
 use hyper::{Request, StatusCode, Uri};
 
+use super::survey::{Finding, Found};
 use super::{Context, Provider, Providing, Unprovided, providing, refused};
 use crate::aws::formats::Answer;
 use crate::aws::imds_endpoint::{self, Settings};
@@ -39,6 +40,8 @@ const LIMITS: Limits = Limits {
     body_bytes: 65_535,
     plain: |_| true,
 };
+
+const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 
 const TOKEN_TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
@@ -110,15 +113,7 @@ impl ImdsProvider {
     }
 
     async fn attempt(&mut self) -> Result<Provided, Unprovided> {
-        let environment = &self.context.environment;
-        if environment.is_true("AWS_EC2_METADATA_DISABLED") {
-            let why = "AWS_EC2_METADATA_DISABLED is true".to_owned();
-            return Err(Unprovided::NotConfigured(why));
-        }
-        let service = match &self.service {
-            Some(service) => Arc::clone(service),
-            None => Arc::clone(self.service.insert(Arc::new(self.settings().await?))),
-        };
+        let service = self.service().await?;
         // The profile may be swapped between its listing and its reading, so a name that was
         // discovered gets a second chance, once.
         for _ in 0..2 {
@@ -139,6 +134,24 @@ impl ImdsProvider {
         }
         let problem = "instance metadata lists a role whose credentials it does not have";
         Err(Failure::transient(problem).into())
+    }
+
+    async fn service(&mut self) -> Result<Arc<Service>, Unprovided> {
+        if self.context.environment.is_true(DISABLED) {
+            let why = format!("{DISABLED} is true");
+            return Err(Unprovided::NotConfigured(why));
+        }
+        Ok(match &self.service {
+            Some(service) => Arc::clone(service),
+            None => Arc::clone(self.service.insert(Arc::new(self.settings().await?))),
+        })
+    }
+
+    /// The role that it has credentials of.
+    async fn role(&mut self) -> Result<String, Unprovided> {
+        let service = self.service().await?;
+        let listed = self.discover(&service.endpoint).await?;
+        Ok(service.profile_name.clone().unwrap_or(listed))
     }
 
     /// Decides what a 404 in a profile's place means: another path to try, a name to forget, or
@@ -300,6 +313,19 @@ impl ImdsProvider {
             endpoint,
             profile_name,
         })
+    }
+}
+
+/// Which role the instance has, by the list of roles alone.
+pub(super) async fn survey(config: Config, context: Context) -> Finding {
+    match ImdsProvider::new(config, context).role().await {
+        Ok(role) => Finding::Found(Found {
+            what: format!("role {role}"),
+            removal: format!("set {DISABLED}=true in credd's environment"),
+            is_long_lived: false,
+            mfa_serial: None,
+        }),
+        Err(unprovided) => unprovided.into(),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod session_name;
 pub mod session_token;
 pub mod source;
 pub mod sts;
+pub mod survey;
 pub mod web_identity;
 
 use std::future::Future;
@@ -84,6 +85,8 @@ pub struct Surroundings {
     pub transport: Arc<dyn Transport>,
     pub clock: SharedClock,
     pub upstream_time: UpstreamTime,
+    /// Whether this host is an EC2 instance, where long-lived keys have no business.
+    pub is_on_ec2: bool,
 }
 
 impl Surroundings {
@@ -97,6 +100,7 @@ impl Surroundings {
             transport,
             clock,
             upstream_time: UpstreamTime::default(),
+            is_on_ec2: false,
         }
     }
 }

@@ -10,7 +10,10 @@ use crate::aws::region::Region;
 use crate::aws::service_endpoint::{EndpointSettings, Service, ServiceEndpoint, endpoint};
 use crate::aws::sigv4;
 use crate::aws::skew::ClockOffset;
-use crate::aws::sts::{self, Refusal, Request};
+use crate::aws::sts::{
+    self, CallerIdentity, DecodeAuthorizationMessage, DecodedMessage, MalformedAnswer, Refusal,
+    Request,
+};
 use crate::clock::Timestamp;
 use crate::credentials::{Credentials, Failure};
 use crate::environment::Environment;
@@ -118,7 +121,8 @@ impl UpstreamTime {
 const NOTICEABLE: Duration = Duration::from_mins(1);
 
 /// One STS, as one identity asks it.
-pub(super) struct Sts {
+#[derive(Debug)]
+pub struct Sts {
     settings: Settings,
     surroundings: Surroundings,
 }
@@ -157,6 +161,38 @@ impl Sts {
         }
     }
 
+    /// That of the environment's variables.
+    pub fn of_environment(surroundings: Surroundings) -> Self {
+        Self {
+            settings: Settings::default(),
+            surroundings,
+        }
+    }
+
+    /// Whose credentials these are: `GetCallerIdentity`, which no policy can forbid.
+    pub async fn caller_identity(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<CallerIdentity, Failure> {
+        let request = Request::GetCallerIdentity;
+        let response = self.ask(&request, Some(credentials)).await;
+        let response = response.map_err(|unanswered| unanswered.failure)?;
+        sts::caller_identity(&response.body).map_err(|problem| malformed(&request, &problem))
+    }
+
+    /// What an encoded authorization failure says, in JSON: `DecodeAuthorizationMessage`.
+    pub async fn decoded_message(
+        &self,
+        encoded_message: String,
+        credentials: &Credentials,
+    ) -> Result<DecodedMessage, Failure> {
+        let request =
+            Request::DecodeAuthorizationMessage(DecodeAuthorizationMessage { encoded_message });
+        let response = self.ask(&request, Some(credentials)).await;
+        let response = response.map_err(|unanswered| unanswered.failure)?;
+        sts::decoded_message(&response.body).map_err(|problem| malformed(&request, &problem))
+    }
+
     /// Asks for a session. `role` decides the region where nothing else does.
     pub(super) async fn mint(
         &self,
@@ -170,14 +206,11 @@ impl Sts {
                 expiry: minted.credentials.expiry.map(|expiry| self.here(expiry)),
                 ..minted.credentials
             }),
-            Err(problem) => {
-                let action = request.action();
-                Err(Unanswered {
-                    failure: Failure::transient(format!("STS answered {action} with {problem}")),
-                    refusal: None,
-                    was_sent: true,
-                })
-            }
+            Err(problem) => Err(Unanswered {
+                failure: malformed(request, &problem),
+                refusal: None,
+                was_sent: true,
+            }),
         }
     }
 
@@ -275,6 +308,11 @@ impl Sts {
 
 /// Turns the correction of signatures off, as in the SDKs.
 const NO_CORRECTION: &str = "AWS_DISABLE_CLOCK_SKEW_CORRECTION";
+
+fn malformed(request: &Request, problem: &MalformedAnswer) -> Failure {
+    let action = request.action();
+    Failure::transient(format!("STS answered {action} with {problem}"))
+}
 
 fn unanswered(
     request: &Request,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::session_name::SessionName;
 use super::sts::{Settings, Sts};
+use super::survey::{Finding, Found};
 use super::{Context, Provider, Providing, Unprovided, providing};
 use crate::aws::arn::Arn;
 use crate::aws::sts::{AssumeRoleWithWebIdentity, Request};
@@ -117,6 +118,29 @@ impl WebIdentityProvider {
             issued: None,
         })
     }
+}
+
+/// Which role, and whether its token can be read. STS is not asked.
+pub(super) async fn survey(config: &Config, environment: &Environment) -> Finding {
+    let given = match config {
+        Config::Environment => Given::of(environment),
+        Config::Given(given) => Ok(given.clone()),
+    };
+    let given = match given {
+        Ok(given) => given,
+        Err(unprovided) => return unprovided.into(),
+    };
+    if let Err(failure) = token(given.token_file.clone()).await {
+        return Finding::Broken(failure.message);
+    }
+    let role = given.role_arn.resource().trim_start_matches("role/");
+    let file = given.token_file.display();
+    Finding::Found(Found {
+        what: format!("role {role} by the token in {file}"),
+        removal: format!("unset {TOKEN_FILE} in credd's environment"),
+        is_long_lived: false,
+        mfa_serial: None,
+    })
 }
 
 /// Read anew at each refresh: Kubernetes replaces it when 80 % of its life have passed.

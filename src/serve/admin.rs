@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /v1/status` | every identity's state |
 //! | `POST /v1/refresh` | the states of those meant, once each has made an attempt |
+//! | `POST /v1/explain` | every link of their chains, and what is chosen |
 //! | `POST /v1/forget` | the states of those meant, without what they held |
 
 use std::collections::BTreeMap;
@@ -12,19 +13,23 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
 
+use super::explain::explanation;
 use super::guard::{self, Methods};
 use super::{Body, Endpoint, Refusal, Responding, Site, question, whole};
-use crate::api::{self, FailureReport, IdentityStatus, StatusReport, WhichIdentity};
+use crate::api::{self, ExplainReport, FailureReport, IdentityStatus, StatusReport, WhichIdentity};
 use crate::authz::{Caller, Denial};
 use crate::clock::{BootInstant, Timestamp, timeout};
 use crate::identity::IdentityName;
+use crate::providers::survey::Surveyor;
 use crate::refresh::{Expiry, Held, Snapshot, SnapshotReader};
 
 /// What operators look at.
 #[derive(Debug)]
 pub struct Admin {
     pub site: Arc<Site>,
+    pub surveyor: Surveyor,
 }
 
 impl Endpoint for Admin {
@@ -48,6 +53,10 @@ impl Admin {
         let path = request.uri().path().to_owned();
         match (is_post, path.as_str()) {
             (false, api::STATUS) => Ok(report(&self.site.status())),
+            (true, api::EXPLAIN) => {
+                let meant = self.meant(request.into_body()).await?;
+                Ok(report(&self.explain(&meant).await))
+            }
             (true, api::REFRESH) => {
                 let meant = self.meant(request.into_body()).await?;
                 self.refresh(&meant).await;
@@ -99,6 +108,18 @@ impl Admin {
         let _ = timeout(&*self.site.clock, ORDER_TIME, all).await;
     }
 
+    async fn explain(&self, meant: &Meant) -> ExplainReport {
+        let surveyed = self.surveyor.survey(meant.keys()).await;
+        let statuses = self.site.status_of(meant).identities;
+        let explained = surveyed.values().zip(statuses);
+        let is_on_ec2 = self.surveyor.is_on_ec2();
+        ExplainReport {
+            identities: explained
+                .map(|(links, status)| explanation(links, status, is_on_ec2))
+                .collect(),
+        }
+    }
+
     async fn forget(&self, meant: &Meant) {
         for reader in meant.values() {
             reader.forget();
@@ -117,7 +138,7 @@ type Meant = BTreeMap<IdentityName, SnapshotReader>;
 /// An attempt takes 30 s at the longest, and may have to wait for one that is under way.
 const ORDER_TIME: Duration = Duration::from_secs(65);
 
-fn report(report: &StatusReport) -> Response<Body> {
+fn report(report: &impl Serialize) -> Response<Body> {
     let report = serde_json::to_vec(report).unwrap_or_default();
     whole(StatusCode::OK, report.into())
 }

@@ -4,6 +4,7 @@ mod activity;
 mod admin;
 mod connection;
 mod ecs;
+mod explain;
 mod guard;
 mod lease;
 mod listener;

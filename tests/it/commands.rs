@@ -1,13 +1,17 @@
 //! The program as people and scripts use it.
 
 mod asking;
+mod aws;
 mod demo;
+mod dry_run;
 mod exec;
+mod explain;
 mod instances;
 mod restart;
 mod signals;
 mod silence;
 mod strangers;
+mod whoami;
 
 use std::net::TcpStream;
 use std::time::Duration;

@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::credentials::{
     AccessKeyId, Credentials, Failure, Principal, Provided, Renewal, described,
 };
+use crate::environment::Environment;
 use crate::secret::Secret;
 use plan::{Plan, Reader};
 
@@ -37,8 +38,83 @@ pub struct ProfileKeys {
     pub locations: Locations,
 }
 
+/// The files as they are now, and what the profile in them means.
+struct Read {
+    profiles: Profiles,
+    locations: Locations,
+    plan: Plan,
+}
+
+/// What a profile stands for, for those who want to see it.
+pub(super) struct Meaning {
+    pub(super) profile: String,
+    /// Where it is looked for.
+    pub(super) files: String,
+    /// Absent where its own keys are what it stands for.
+    pub(super) hop: Option<Link>,
+    /// Of its own keys.
+    pub(super) is_long_lived: bool,
+}
+
+/// Reads what a profile means, without doing any of it.
+pub(super) async fn survey(
+    config: &Config,
+    environment: &Environment,
+) -> Result<Meaning, Unprovided> {
+    let Read {
+        profiles,
+        locations,
+        plan,
+    } = config.read(environment).await?;
+    let (hop, is_long_lived) = match plan {
+        Plan::Keys => {
+            let keys = provided_keys(&profiles, &locations)?;
+            (None, keys.credentials.is_long_lived())
+        }
+        Plan::Hop(link) => (Some(*link), false),
+    };
+    Ok(Meaning {
+        files: files(&locations),
+        profile: locations.profile,
+        hop,
+        is_long_lived,
+    })
+}
+
+/// Whether these keys are long-lived.
+pub(super) async fn survey_keys(keys: &ProfileKeys) -> Result<bool, Unprovided> {
+    let provided = ProfileKeysProvider(keys.clone()).attempt().await?;
+    Ok(provided.credentials.is_long_lived())
+}
+
 impl Config {
-    fn locations(&self, environment: &crate::environment::Environment) -> Locations {
+    async fn read(&self, environment: &Environment) -> Result<Read, Unprovided> {
+        let locations = self.locations(environment);
+        let profiles = load(&locations).await?;
+        let name = &locations.profile;
+        if profiles.profile(name).is_none() {
+            let problem = missing(name, &profiles, &locations);
+            return Err(unless_named(&locations, problem));
+        }
+        let reader = Reader {
+            profiles: &profiles,
+            locations: &locations,
+            environment,
+            mfa_code: &self.mfa_code,
+            may_run_programs: self.may_run_programs,
+            makes_sessions: self.makes_sessions,
+        };
+        let plan = reader
+            .plan(name)
+            .map_err(|unclear| Failure::misconfigured(unclear.to_string()))?;
+        Ok(Read {
+            profiles,
+            locations,
+            plan,
+        })
+    }
+
+    fn locations(&self, environment: &Environment) -> Locations {
         let mut locations = Locations::of(environment);
         let named = |path: &PathBuf| Location {
             path: path.clone(),
@@ -76,28 +152,13 @@ impl ProfileProvider {
 
     /// The files are read anew each time: whoever edits them expects it.
     async fn attempt(&mut self) -> Result<Provided, Unprovided> {
-        let locations = self.config.locations(&self.context.environment);
-        let profiles = load(&locations).await?;
-        let name = &locations.profile;
-        if profiles.profile(name).is_none() {
-            let problem = missing(name, &profiles, &locations);
-            return Err(unless_named(&locations, problem));
-        }
-        let reader = Reader {
-            profiles: &profiles,
-            locations: &locations,
-            environment: &self.context.environment,
-            mfa_code: &self.config.mfa_code,
-            may_run_programs: self.config.may_run_programs,
-            makes_sessions: self.config.makes_sessions,
-        };
-        let plan = reader.plan(name);
-        match plan.map_err(|unclear| Failure::misconfigured(unclear.to_string()))? {
+        let read = self.config.read(&self.context.environment).await?;
+        match read.plan {
             Plan::Keys => {
                 self.chain = None;
-                provided_keys(&profiles, &locations)
+                provided_keys(&read.profiles, &read.locations)
             }
-            Plan::Hop(link) => self.run(*link, name).await,
+            Plan::Hop(link) => self.run(*link, &read.locations.profile).await,
         }
     }
 

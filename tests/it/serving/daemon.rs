@@ -79,6 +79,7 @@ impl InProcess {
             config,
             environment: Arc::new(environment),
             runtime_directory: directory.path().to_owned(),
+            is_on_ec2: false,
             clock,
             draws: |_| Box::new(SystemDraws),
         };

@@ -1,6 +1,7 @@
 //! The chain and its providers, end to end through real sockets.
 
 mod container;
+mod instance;
 mod keys;
 mod metadata;
 mod order;
