@@ -250,7 +250,9 @@ pub async fn keep(mut begun: mpsc::UnboundedReceiver<Kept>) {
             }
             Some(ended) = running.join_next() => if ended.is_err() {
                 return;
-            }
+            },
+            // None runs, and none will.
+            else => std::future::pending().await,
         }
     }
 }
