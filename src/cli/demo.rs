@@ -49,6 +49,7 @@ pub(super) fn run(environment: &Environment) -> Outcome {
                     unix: None,
                 },
                 identities: [(IdentityName::default(), vec![Link::InstanceMetadata(imds)])].into(),
+                ..Config::default()
             },
             // Nothing of the person's own environment may leak into a demonstration.
             environment: Arc::new(Environment::default()),

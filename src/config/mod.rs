@@ -15,9 +15,11 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::credentials::Warnings;
 use crate::environment::Environment;
 use crate::identity::IdentityName;
 use crate::os::files;
+use crate::program::Command;
 use crate::providers::chain::{self, Link};
 use crate::serve;
 
@@ -28,7 +30,18 @@ pub use problem::{Problem, Problems};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub serve: serve::Config,
+    pub challenges: Challenges,
     pub identities: BTreeMap<IdentityName, Vec<Link>>,
+}
+
+/// How people are asked for what only they have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Challenges {
+    /// How long before the end of a session.
+    pub warnings: Warnings,
+    /// What is run at each announcement, with `CREDD_IDENTITY`, `CREDD_SERIAL`, `CREDD_EVENT` and,
+    /// where a session is in hand, `CREDD_ENDS` in its environment.
+    pub hook: Option<Command>,
 }
 
 /// What holds where there is no config file: one identity from the chain of every AWS SDK, on the
@@ -40,6 +53,7 @@ impl Default for Config {
                 http: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))],
                 unix: None,
             },
+            challenges: Challenges::default(),
             identities: default_identities(),
         }
     }

@@ -1,5 +1,6 @@
 //! The composition root: it alone knows how the parts fit together.
 
+mod announcer;
 pub mod runtime_directory;
 pub mod signals;
 
@@ -14,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::authz::{Lease, Policy, Scope, Tokens};
+use crate::challenge::{Challenges, UsedCodes};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::environment::Environment;
@@ -21,9 +23,10 @@ use crate::http::{Client, Proxies, Roots};
 use crate::identity::IdentityName;
 use crate::os::{memory, process};
 use crate::providers::Surroundings;
-use crate::random::Draws;
+use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{self, Admin, BindError, Connections, Listener, Public, Site};
+use announcer::Announcer;
 use runtime_directory::{Lock, RuntimeDirectory, Unusable};
 
 /// All that a daemon is made from.
@@ -44,6 +47,7 @@ pub struct Daemon {
     begun: mpsc::UnboundedReceiver<Kept>,
     public: Vec<Listener>,
     admin: Listener,
+    announcer: Announcer,
     clock: SharedClock,
     /// Keeps the default token valid, and the directory ours.
     _token: Lease,
@@ -117,7 +121,22 @@ impl Daemon {
         let url = own.first().map(|address| format!("http://{address}"));
         let client = Client::new(Arc::clone(&clock), own, roots);
         let transport = Arc::new(client.through(Proxies::of(&environment)));
-        let surroundings = Surroundings::new(environment, transport, Arc::clone(&clock));
+        let used = UsedCodes::load(
+            runtime_directory::used_codes(directory.path()),
+            random::bytes(),
+            clock.boot(),
+        );
+        let warnings = config.challenges.warnings;
+        let challenges = Challenges::new(used, Arc::clone(&clock), warnings);
+        let announcer = Announcer::new(
+            Arc::clone(&challenges),
+            config.challenges.hook,
+            Arc::clone(&environment),
+            Arc::clone(&clock),
+            config.identities.len(),
+        );
+        let surroundings = Surroundings::new(environment, transport, Arc::clone(&clock))
+            .with_challenges(Arc::clone(&challenges));
         let parts = refresh::Parts {
             surroundings,
             draws,
@@ -131,6 +150,7 @@ impl Daemon {
                 owner: process::effective_uid(),
             },
             tokens,
+            challenges,
             url,
             token_file: runtime_directory::token_file(directory.path()),
         });
@@ -140,6 +160,7 @@ impl Daemon {
             begun,
             public,
             admin,
+            announcer,
             clock,
             _token: token,
             _directory: directory,
@@ -172,6 +193,7 @@ impl Daemon {
 
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
+        keeping.spawn(self.announcer.run());
         let _identities = self.identities;
         keeping.spawn(keep(self.begun));
         tracing::info!(

@@ -217,7 +217,7 @@ impl Sts {
     }
 
     /// AWS's time, as far as it is known.
-    fn upstream_now(&self) -> Timestamp {
+    pub(super) fn upstream_now(&self) -> Timestamp {
         if self.surroundings.environment.is_true(NO_CORRECTION) {
             return self.now();
         }

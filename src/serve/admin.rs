@@ -5,6 +5,8 @@
 //! | `GET /v1/status` | every identity's state |
 //! | `POST /v1/refresh` | the states of those meant, once each has made an attempt |
 //! | `POST /v1/forget` | the states of those meant, without what they held |
+//! | `GET /v1/challenges` | every session that a person can renew |
+//! | `POST /v1/mfa` | what came of a code, once it was tried |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,6 +60,11 @@ impl Admin {
                 self.forget(&meant).await;
                 Ok(report(&self.site.status_of(&meant)))
             }
+            (false, api::CHALLENGES) => {
+                let report = serde_json::to_vec(&self.site.challenges()).unwrap_or_default();
+                Ok(whole(StatusCode::OK, report.into()))
+            }
+            (true, api::MFA) => self.site.answer(request.into_body()).await,
             _ => Err(Refusal {
                 status: StatusCode::NOT_FOUND,
                 code: "NotFound",
@@ -138,6 +145,7 @@ impl Site {
             identities: identities
                 .map(|(name, reader)| identity(name, &reader.load(), now, boot))
                 .collect(),
+            challenges: self.pending_challenges(),
         }
     }
 }

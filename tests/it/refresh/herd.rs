@@ -48,6 +48,7 @@ async fn herd(call: Call) {
                 unix: None,
             },
             identities: BTreeMap::from([(IdentityName::default(), vec![link])]),
+            ..Config::default()
         },
         environment: Arc::new(Environment::default()),
         runtime_directory: directory.clone(),

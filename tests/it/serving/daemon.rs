@@ -162,5 +162,6 @@ fn config(identities: BTreeMap<IdentityName, Vec<Link>>, address: &str) -> Confi
             unix: None,
         },
         identities,
+        ..Config::default()
     }
 }
