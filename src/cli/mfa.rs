@@ -73,9 +73,8 @@ fn meant<'a>(
         (Some(which), [], _) if !open.is_empty() => {
             let which = printable(which);
             let known = names(open.iter());
-            Err(Failed::new(format!(
-                "no identity or device `{which}` uses MFA codes; these do: {known}"
-            )))
+            let problem = format!("no identity or device `{which}` uses MFA codes, but {known}");
+            Err(Failed::new(problem))
         }
         (_, [], _) => Err(Failed::new("no identity of this daemon uses MFA codes")),
         (_, all, waiting) => {

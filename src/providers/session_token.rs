@@ -259,10 +259,15 @@ fn verdict(unanswered: &Unanswered) -> Verdict {
     let message = unanswered.failure.message.clone();
     match &unanswered.refusal {
         _ if !unanswered.was_sent => Verdict::Unsent(message),
-        Some(refusal) if refusal.is_wrong_mfa_code() => Verdict::Refused(refusal.message.clone()),
+        Some(refusal) if refusal.is_wrong_mfa_code() => Verdict::Refused(word(refusal)),
         Some(_) if !unanswered.failure.class.may_pass() => Verdict::Refused(message),
         _ => Verdict::Unclear(message),
     }
+}
+
+/// AWS's own, without its full stop.
+fn word(refusal: &sts::Refusal) -> String {
+    refusal.message.trim_end_matches(['.', ' ']).to_owned()
 }
 
 /// What a code that nobody typed has come to.
@@ -275,7 +280,7 @@ fn without_person(unanswered: Unanswered, serial: &str) -> Failure {
                 "AWS refused the code of MFA device {serial}: {}; check that the serial is that of \
                  the device whose secret or command this is, that nobody else uses its codes, and \
                  that the clocks are right",
-                refusal.message.trim_end_matches(['.', ' '])
+                word(refusal)
             ))
         },
         None => unanswered.failure,

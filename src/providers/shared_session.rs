@@ -65,7 +65,9 @@ impl SharedSessions {
             is_used || latest.as_ref().is_some_and(|it| it.is_alive(now))
         });
         let known = entries.iter().find(|entry| entry.owner == *owner);
-        let latest = known.map(|entry| entry.latest.clone()).unwrap_or_else(|| {
+        let latest = if let Some(entry) = known {
+            entry.latest.clone()
+        } else {
             let latest = watch::Sender::default();
             entries.push(Entry {
                 owner: owner.clone(),
@@ -73,7 +75,7 @@ impl SharedSessions {
                 challenge: Weak::new(),
             });
             latest
-        });
+        };
         SharedSession {
             seen: latest.subscribe(),
             latest,
