@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use credd::authz::{Caller, Lease, Policy, Presented, Scope, Tokens, new_token};
 use credd::aws::formats;
+use credd::challenge::{Challenges, UsedCodes};
 use credd::clock::{Clock, SharedClock, SystemClock, Timestamp};
-use credd::credentials::{AccessKeyId, Credentials, Principal, Provided, Renewal};
+use credd::credentials::{AccessKeyId, Credentials, Principal, Provided, Renewal, Warnings};
 use credd::identity::IdentityName;
 use credd::providers::{Provider, Providing};
 use credd::random::{Draw, SystemDraws};
@@ -111,6 +112,11 @@ impl Served {
         let (tokens, leases) = tokens(leases + 1);
         let site = Site {
             began: clock.boot(),
+            challenges: Challenges::new(
+                UsedCodes::in_memory([0; 32]),
+                Arc::clone(&clock),
+                Warnings::default(),
+            ),
             clock,
             identities: BTreeMap::from([(reader.identity().clone(), reader)]),
             policy: Policy { owner: 1000 },

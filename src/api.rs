@@ -1,6 +1,7 @@
 //! What credd's own commands and the daemon say to each other.
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 /// `GET` on the public sockets: the caller's only or default identity.
 pub const CREDENTIALS: &str = "/v1/credentials";
@@ -24,6 +25,13 @@ pub const FORGET: &str = "/v1/forget";
 
 /// `POST` on the admin socket: [`WhichIdentity`], for an [`ExplainReport`] on those meant.
 pub const EXPLAIN: &str = "/v1/explain";
+
+/// `GET` on the admin socket: [`ChallengesReport`].
+pub const CHALLENGES: &str = "/v1/challenges";
+
+/// `POST` on the admin socket: [`MfaAnswer`], for an [`AnswerReport`] once the code was tried,
+/// which takes 35 s at the longest.
+pub const MFA: &str = "/v1/mfa";
 
 /// Names an identity, or means all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +104,9 @@ pub struct StatusReport {
     /// RFC 3339, by the daemon's wall clock.
     pub now: String,
     pub identities: Vec<IdentityStatus>,
+    /// Those that wait for a person now.
+    #[serde(default)]
+    pub challenges: Vec<ChallengeReport>,
 }
 
 /// What `credd explain --json` prints.
@@ -136,6 +147,88 @@ pub struct LinkReport {
     /// The links that it keeps from being chosen.
     pub shadows: Vec<String>,
 }
+
+/// What `credd mfa --list --json` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ChallengesReport {
+    pub challenges: Vec<ChallengeReport>,
+}
+
+/// One session that a person can renew. Times are RFC 3339.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ChallengeReport {
+    pub identity: String,
+    /// Other identities that use the session.
+    pub shared_by: Vec<String>,
+    /// Of the MFA device.
+    pub serial: String,
+    /// Since when a code is wanted.
+    pub pending_since: Option<String>,
+    /// When the session in hand ends or ended, if there was one.
+    pub ends: Option<String>,
+    pub seconds_left: Option<u64>,
+    pub is_being_tried: bool,
+    /// What came of the last code.
+    pub last: Option<LastAnswer>,
+}
+
+impl ChallengeReport {
+    /// Whether a person may mean it by that.
+    pub fn answers_to(&self, name: &str) -> bool {
+        self.identity == name || self.serial == name || self.shared_by.iter().any(|it| it == name)
+    }
+}
+
+/// What came of a code, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LastAnswer {
+    pub at: String,
+    #[serde(flatten)]
+    pub answer: AnswerReport,
+}
+
+/// A code that a person has typed. Wiped when dropped.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MfaAnswer {
+    /// An identity or the serial of a device. The only one, or the only one that wants a code, if
+    /// absent.
+    pub identity: Option<String>,
+    pub code: String,
+}
+
+impl Drop for MfaAnswer {
+    fn drop(&mut self) {
+        self.code.zeroize();
+    }
+}
+
+impl std::fmt::Debug for MfaAnswer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("MfaAnswer")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What came of a code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AnswerReport {
+    /// [`ACCEPTED`], or the name of what was in the way: `refused`, `already-used`, `busy`, …
+    pub outcome: String,
+    /// For people.
+    pub message: String,
+    /// When the session ends.
+    pub until: Option<String>,
+}
+
+/// The outcome of a code that AWS has taken.
+pub const ACCEPTED: &str = "accepted";
 
 /// One identity. Times are RFC 3339.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -45,6 +45,22 @@ impl Principal {
 }
 
 impl Credentials {
+    /// The same credentials once more, for a session that several identities share. Each copy is
+    /// wiped by itself.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let copy = |secret: &Secret| Secret::from(secret.expose().to_owned());
+        Self {
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: copy(&self.secret_access_key),
+            session_token: self.session_token.as_ref().map(copy),
+            expiry: self.expiry,
+            account_id: self.account_id.clone(),
+            role_arn: self.role_arn.clone(),
+            principal: self.principal,
+        }
+    }
+
     /// Keys that no expiry ends: AWS gives every temporary set a session token.
     pub fn is_long_lived(&self) -> bool {
         self.session_token.is_none()
@@ -122,12 +138,27 @@ pub enum Renewal {
     Ask(Warnings),
 }
 
-/// How long before the end of a session the person who can renew it is asked for that.
+/// How long before the end of a session the person who can renew it is asked for that: once, and
+/// once more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Warnings {
     pub first: Duration,
     /// Shorter than the first.
     pub last: Duration,
+}
+
+impl Warnings {
+    /// The same for a session that lives for `life`: one too short for them has the first in its
+    /// last quarter, so that nobody is asked again as soon as they have answered, and the last
+    /// halfway from there.
+    #[must_use]
+    pub fn of_life(self, life: Duration) -> Self {
+        let first = self.first.min(life / 4);
+        Self {
+            first,
+            last: self.last.min(first / 2),
+        }
+    }
 }
 
 impl Default for Warnings {
@@ -295,6 +326,16 @@ mod tests {
         assert_eq!(printed("short"), "…");
         assert_eq!(printed(""), "…");
         assert_eq!(printed("ééééééééé"), "…éééé");
+    }
+
+    #[test]
+    fn a_short_session_is_warned_of_in_its_last_quarter() {
+        let minutes = |warnings: Warnings| (warnings.first.as_secs(), warnings.last.as_secs());
+        let of_life = |hours| minutes(Warnings::default().of_life(Duration::from_hours(hours)));
+        assert_eq!(of_life(12), (3600, 600));
+        assert_eq!(of_life(4), (3600, 600));
+        assert_eq!(of_life(1), (900, 450));
+        assert_eq!(of_life(0), (0, 0));
     }
 
     #[test]

@@ -5,17 +5,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::MfaCode;
+use super::automatic::until_next_step;
 use super::desk::{Challenges, Delivery, Desk, DeskNumber, Turn, TurnNumber};
 use super::outcome::{Accepted, NotAccepted, Subject, printable};
 use super::used::Claim;
-use crate::clock::{Timestamp, timeout};
+use crate::clock::timeout;
 
 /// How long a person waits for the outcome: somewhat more than the 30 s that an attempt may take,
 /// so that its own word comes first.
 const PATIENCE: Duration = Duration::from_secs(35);
-
-/// Devices show each code this long.
-const STEP: Duration = Duration::from_secs(30);
 
 impl Challenges {
     /// Leaves a code at the desk of an identity or a device, and waits for what comes of it. With
@@ -80,11 +78,7 @@ fn chosen<'desks>(
         open.sort();
         open
     };
-    let is_meant = |desk: &Desk| {
-        which.is_none_or(|which| {
-            desk.subject.identity.as_str() == which || desk.subject.serial == which
-        })
-    };
+    let is_meant = |desk: &Desk| which.is_none_or(|which| desk.is_called(which));
     let meant: Vec<_> = all
         .iter()
         .copied()
@@ -176,10 +170,4 @@ impl Drop for Visit<'_> {
     fn drop(&mut self) {
         self.take_back();
     }
-}
-
-fn until_next_step(now: Timestamp) -> Duration {
-    let step = i64::try_from(STEP.as_millis()).unwrap_or(i64::MAX);
-    let next = (now.unix_millis().div_euclid(step) + 1).saturating_mul(step);
-    now.until(Timestamp::from_unix_millis(next))
 }

@@ -9,8 +9,9 @@ use super::desk::{Challenges, Delivery, DeskNumber, Turn, TurnNumber};
 use super::outcome::{Accepted, NotAccepted, Subject, Verdict};
 use super::used::Claim;
 use crate::clock::Timestamp;
+use crate::identity::IdentityName;
 
-/// A session that a person's code can renew, in the hand of the one provider that uses it.
+/// A session that a person's code can renew, in the hands of the providers that use it.
 #[derive(Debug)]
 pub struct Challenge {
     challenges: Arc<Challenges>,
@@ -27,24 +28,28 @@ impl Challenge {
         }
     }
 
-    /// Says when the session in hand ends, or that there is none; people are told as that comes
-    /// near, once for each stage, however often this is called.
-    pub fn ask(&mut self, now: Timestamp, ends: Option<Timestamp>) {
+    /// Lets another identity that uses the session stand for it, too.
+    pub fn share_with(&self, identity: &IdentityName) {
+        let mut desks = self.challenges.desks();
+        let desk = desks.desk(self.desk);
+        if let Some(desk) = desk.filter(|desk| !desk.is_called(identity.as_str())) {
+            desk.shared_by.push(identity.clone());
+        }
+    }
+
+    /// Asks for a code, since the session in hand ends then, or there is none. People are told
+    /// once for each stage on the way to its end, however often this is called.
+    pub fn ask(&self, now: Timestamp, ends: Option<Timestamp>) {
         self.challenges.ask(self.desk, now, ends);
     }
 
     /// A session that ends then was obtained, by whatever means: nobody need answer.
-    pub fn obtained(&mut self, now: Timestamp, ends: Timestamp) {
+    pub fn obtained(&self, now: Timestamp, ends: Timestamp) {
         self.challenges.obtain(self.desk, now, ends);
     }
 
-    /// When `ask` will have something new to tell.
-    pub fn next_stage(&self, now: Timestamp) -> Option<Timestamp> {
-        self.challenges.next_stage(self.desk, now)
-    }
-
     /// Completes when a code waits to be taken, asked for or not. Dropping it loses nothing.
-    pub async fn answered(&mut self) {
+    pub async fn answered(&self) {
         while !self.is_answered() {
             self.arrival.notified().await;
         }
@@ -57,7 +62,7 @@ impl Challenge {
     }
 
     /// The code that waits, if one does. It has been written down as used.
-    pub fn take(&mut self) -> Option<Answered> {
+    pub fn take(&self) -> Option<Answered> {
         let mut desks = self.challenges.desks();
         let desk = desks.desk(self.desk)?;
         let (turn, delivery) = match std::mem::replace(&mut desk.turn, Turn::Free) {

@@ -12,8 +12,10 @@ use super::MfaCode;
 use super::asking::Challenge;
 use super::outcome::{Accepted, NotAccepted, Subject};
 use super::used::{Claim, UsedCodes};
-use super::warnings::{Kind, Told, Warnings};
+use super::warnings::{Kind, Told};
 use crate::clock::{BootInstant, SharedClock, Timestamp};
+use crate::credentials::Warnings;
+use crate::identity::IdentityName;
 
 /// What people are told: in the log, in `status`, by a hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,8 @@ const BACKLOG: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {
     pub subject: Subject,
+    /// Other identities that use the session.
+    pub shared_by: Vec<IdentityName>,
     /// Since when a code is wanted. One may be given before.
     pub pending_since: Option<Timestamp>,
     /// When the session in hand ends, if there is one.
@@ -66,6 +70,8 @@ pub(super) struct DeskNumber(u64);
 
 pub(super) struct Desk {
     pub(super) subject: Subject,
+    /// Others that use the same session.
+    pub(super) shared_by: Vec<IdentityName>,
     pub(super) told: Told,
     pending_since: Option<Timestamp>,
     pub(super) turn: Turn,
@@ -117,6 +123,7 @@ impl Challenges {
         let arrival = Arc::new(Notify::new());
         let desk = Desk {
             subject,
+            shared_by: Vec::new(),
             told: Told::default(),
             pending_since: None,
             turn: Turn::Free,
@@ -150,6 +157,11 @@ impl Challenges {
         &self.used
     }
 
+    /// How long before their ends sessions are announced.
+    pub fn warnings(&self) -> Warnings {
+        self.warnings
+    }
+
     pub(super) fn desks(&self) -> MutexGuard<'_, Desks> {
         // Nothing that is done under the lock can panic half-way.
         self.desks.lock().unwrap_or_else(PoisonError::into_inner)
@@ -158,19 +170,13 @@ impl Challenges {
     pub(super) fn ask(&self, desk: DeskNumber, now: Timestamp, ends: Option<Timestamp>) {
         self.change(desk, |desk| {
             let kind = desk.told.ask(self.warnings, now, ends);
-            let since = desk.pending_since.unwrap_or(now);
-            desk.pending_since = desk.told.is_pending().then_some(since);
+            desk.pending_since.get_or_insert(now);
             kind
         });
     }
 
     pub(super) fn obtain(&self, desk: DeskNumber, now: Timestamp, ends: Timestamp) {
         self.change(desk, |desk| desk.obtain(now, ends));
-    }
-
-    pub(super) fn next_stage(&self, desk: DeskNumber, now: Timestamp) -> Option<Timestamp> {
-        let mut desks = self.desks();
-        desks.desk(desk)?.told.next(self.warnings, now)
     }
 
     /// A code of this turn has been tried.
@@ -277,6 +283,7 @@ impl Desk {
     fn open(&self) -> Open {
         Open {
             subject: self.subject.clone(),
+            shared_by: self.shared_by.clone(),
             pending_since: self.pending_since,
             ends: self.told.ends(),
             is_being_tried: !matches!(self.turn, Turn::Free),
@@ -287,6 +294,12 @@ impl Desk {
     fn obtain(&mut self, now: Timestamp, ends: Timestamp) -> Option<Kind> {
         self.pending_since = None;
         self.told.obtain(now, ends)
+    }
+
+    /// Whether a person may mean it by that.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        let mut names = std::iter::once(&self.subject.identity).chain(&self.shared_by);
+        self.subject.serial == name || names.any(|it| it.as_str() == name)
     }
 
     fn announcement(&self, kind: Kind) -> Announcement {

@@ -16,10 +16,10 @@ mod used;
 mod warnings;
 
 pub use asking::{Answered, Challenge};
-pub use automatic::automatic;
+pub use automatic::{automatic, until_next_step};
 pub use code::{InvalidCode, MfaCode};
 pub use desk::{Announcement, Challenges, LastAnswer, Open};
 pub use outcome::{Accepted, NotAccepted, Subject, Verdict};
 pub use totp::{Algorithm, InvalidTotp, Totp};
 pub use used::{AlreadyUsed, Claim, UsedCodes, VALIDITY};
-pub use warnings::{Kind, Warning, Warnings};
+pub use warnings::{Kind, Warning};

@@ -41,7 +41,8 @@ pub struct UsedCodes(Arc<Store>);
 #[derive(Debug)]
 struct Store {
     memory: Mutex<Memory>,
-    path: PathBuf,
+    /// None keeps them in memory alone.
+    path: Option<PathBuf>,
     /// Held while the file is written, by whoever writes.
     writing: Arc<tokio::sync::Mutex<()>>,
     has_warned: AtomicBool,
@@ -78,8 +79,18 @@ impl UsedCodes {
                 None
             }
         };
+        let memory = memory.unwrap_or_else(|| Memory::new(salt));
+        Self::with(memory, Some(path))
+    }
+
+    /// Those of a process that leaves nothing behind.
+    pub fn in_memory(salt: [u8; SALT]) -> Self {
+        Self::with(Memory::new(salt), None)
+    }
+
+    fn with(memory: Memory, path: Option<PathBuf>) -> Self {
         Self(Arc::new(Store {
-            memory: Mutex::new(memory.unwrap_or_else(|| Memory::new(salt))),
+            memory: Mutex::new(memory),
             path,
             writing: Arc::default(),
             has_warned: AtomicBool::new(false),
@@ -129,11 +140,12 @@ impl Store {
     }
 
     async fn write(&self) {
+        let Some(path) = &self.path else { return };
         let writing = Arc::clone(&self.writing).lock_owned().await;
         // Taken once it is this one's turn, so that the last to write writes the latest.
-        let (path, contents) = (self.path.clone(), self.memory().render());
+        let (file, contents) = (path.clone(), self.memory().render());
         let written = tokio::task::spawn_blocking(move || {
-            let written = files::write_private(&path, contents.as_bytes());
+            let written = files::write_private(&file, contents.as_bytes());
             // Even if nobody waits any more, the next has to wait for this.
             drop(writing);
             written
@@ -142,7 +154,7 @@ impl Store {
             && !self.has_warned.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
-                path = %self.path.display(), %error,
+                path = %path.display(), %error,
                 "cannot write down which MFA codes are used: until that works, credd knows them \
                  only as long as it runs"
             );

@@ -3,29 +3,14 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-
-/// How long before a session's end it is announced: once, and once more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Warnings {
-    pub first: Duration,
-    pub second: Duration,
-}
-
-impl Default for Warnings {
-    fn default() -> Self {
-        Self {
-            first: Duration::from_hours(1),
-            second: Duration::from_mins(10),
-        }
-    }
-}
+use crate::credentials::Warnings;
 
 /// What is announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// There is no session, and cannot be one without a code.
     Asked,
-    /// The session in hand ends soon.
+    /// The session in hand ends soon, or somebody wishes for another before that.
     Warned(Warning),
     /// The session has ended.
     Lapsed,
@@ -38,7 +23,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Warning {
     First,
-    Second,
+    Last,
 }
 
 impl Kind {
@@ -47,7 +32,7 @@ impl Kind {
         match self {
             Self::Asked => "asked",
             Self::Warned(Warning::First) => "first-warning",
-            Self::Warned(Warning::Second) => "second-warning",
+            Self::Warned(Warning::Last) => "last-warning",
             Self::Lapsed => "lapsed",
             Self::Answered => "answered",
             Self::Withdrawn => "withdrawn",
@@ -59,42 +44,31 @@ impl Kind {
         match self {
             Self::Answered | Self::Withdrawn => 0,
             Self::Warned(Warning::First) => 1,
-            Self::Warned(Warning::Second) => 2,
+            Self::Warned(Warning::Last) => 2,
             Self::Asked | Self::Lapsed => 3,
         }
     }
 }
 
-impl Warnings {
-    /// What there is to say about a session that ends at `ends` and lives for `life`, where that
-    /// is known.
-    fn stage(
-        self,
-        now: Timestamp,
-        ends: Option<Timestamp>,
-        life: Option<Duration>,
-    ) -> Option<Kind> {
-        let Some(ends) = ends else {
-            return Some(Kind::Asked);
-        };
-        let (first, second) = self.of_life(life);
-        let left = now.until(ends);
-        if left.is_zero() {
-            Some(Kind::Lapsed)
-        } else if left <= second {
-            Some(Kind::Warned(Warning::Second))
-        } else if left <= first {
-            Some(Kind::Warned(Warning::First))
-        } else {
-            None
-        }
-    }
-
-    /// Whoever has asked for a session of an hour does not want to hear of its end at once: half
-    /// of a life passes before the first warning, and three quarters before the second.
-    fn of_life(self, life: Option<Duration>) -> (Duration, Duration) {
-        let life = life.unwrap_or(Duration::MAX);
-        (self.first.min(life / 2), self.second.min(life / 4))
+/// What there is to say about a session for which another is wanted: it ends at `ends` and lives
+/// for `life`, where that is known.
+fn stage(
+    warnings: Warnings,
+    now: Timestamp,
+    ends: Option<Timestamp>,
+    life: Option<Duration>,
+) -> Kind {
+    let Some(ends) = ends else {
+        return Kind::Asked;
+    };
+    let warnings = warnings.of_life(life.unwrap_or(Duration::MAX));
+    let left = now.until(ends);
+    if left.is_zero() {
+        Kind::Lapsed
+    } else if left <= warnings.last {
+        Kind::Warned(Warning::Last)
+    } else {
+        Kind::Warned(Warning::First)
     }
 }
 
@@ -117,8 +91,9 @@ impl Told {
         self.last.is_some()
     }
 
-    /// The session in hand ends at `ends`, or there is none. Returns what to announce: nothing
-    /// that was announced before, however the clock is set to and fro.
+    /// Another session is wanted than the one in hand, which ends at `ends`, or there is none.
+    /// Returns what to announce: nothing that was announced before, however the clock is set to
+    /// and fro.
     pub(super) fn ask(
         &mut self,
         warnings: Warnings,
@@ -129,15 +104,15 @@ impl Told {
         if ends != before {
             self.life = None;
         }
-        let stage = warnings.stage(now, ends, self.life);
+        let stage = stage(warnings, now, ends, self.life);
         let Some((told, of)) = self.last else {
-            self.last = stage.map(|stage| (stage, ends.or(before)));
-            return stage;
+            self.last = Some((stage, ends.or(before)));
+            return Some(stage);
         };
         let is_another = ends.is_some() && ends != of;
-        if is_another || stage.is_some_and(|stage| stage.urgency() > told.urgency()) {
-            self.last = stage.map(|stage| (stage, ends.or(of)));
-            stage.or(Some(Kind::Answered))
+        if is_another || stage.urgency() > told.urgency() {
+            self.last = Some((stage, ends.or(of)));
+            Some(stage)
         } else {
             None
         }
@@ -153,14 +128,6 @@ impl Told {
         };
         was_pending.then_some(Kind::Answered)
     }
-
-    /// When there will be something new to say.
-    pub(super) fn next(&self, warnings: Warnings, now: Timestamp) -> Option<Timestamp> {
-        let ends = self.ends?;
-        let (first, second) = warnings.of_life(self.life);
-        let stages = [first, second, Duration::ZERO].map(|before| ends.minus(before));
-        stages.into_iter().find(|stage| *stage > now)
-    }
 }
 
 #[cfg(test)]
@@ -169,7 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     const FIRST: Option<Kind> = Some(Kind::Warned(Warning::First));
-    const SECOND: Option<Kind> = Some(Kind::Warned(Warning::Second));
+    const LAST: Option<Kind> = Some(Kind::Warned(Warning::Last));
 
     fn at(minutes: i64) -> Timestamp {
         Timestamp::from_unix_millis(minutes * 60_000)
@@ -181,15 +148,12 @@ mod tests {
         assert_eq!(told.ask(warnings, at(0), None), Some(Kind::Asked));
         assert!(told.is_pending());
         assert_eq!(told.obtain(at(0), at(720)), Some(Kind::Answered));
-        assert_eq!(told.next(warnings, at(0)), Some(at(660)));
         for (minute, kind) in [
-            (0, None),
-            (659, None),
             (660, FIRST),
             (661, None),
             (659, None),
             (662, None),
-            (710, SECOND),
+            (710, LAST),
             (650, None),
             (711, None),
             (720, Some(Kind::Lapsed)),
@@ -202,7 +166,6 @@ mod tests {
                 "{minute}"
             );
         }
-        assert_eq!(told.next(warnings, at(720)), None);
         // The provider has let go of what had ended: no news to anybody.
         assert_eq!(told.ask(warnings, at(801), None), None);
         assert_eq!(told.obtain(at(802), at(1600)), Some(Kind::Answered));
@@ -210,12 +173,33 @@ mod tests {
     }
 
     #[test]
-    fn a_short_session_is_not_announced_at_its_beginning() {
+    fn a_short_session_is_announced_in_its_last_quarter() {
         let (warnings, mut told) = (Warnings::default(), Told::default());
-        told.obtain(at(0), at(20));
-        for (minute, kind) in [(9, None), (10, FIRST), (14, None), (15, SECOND)] {
+        told.obtain(at(0), at(80));
+        for (minute, kind) in [(60, FIRST), (69, None), (70, LAST)] {
             assert_eq!(
-                told.ask(warnings, at(minute), Some(at(20))),
+                told.ask(warnings, at(minute), Some(at(80))),
+                kind,
+                "{minute}"
+            );
+        }
+        told.obtain(at(100), at(140));
+        for (minute, kind) in [(130, FIRST), (134, None), (135, LAST)] {
+            assert_eq!(
+                told.ask(warnings, at(minute), Some(at(140))),
+                kind,
+                "{minute}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_wanted_ahead_of_time_is_announced_once_for_that() {
+        let (warnings, mut told) = (Warnings::default(), Told::default());
+        told.obtain(at(0), at(720));
+        for (minute, kind) in [(5, FIRST), (6, None), (660, None), (710, LAST)] {
+            assert_eq!(
+                told.ask(warnings, at(minute), Some(at(720))),
                 kind,
                 "{minute}"
             );
@@ -229,11 +213,7 @@ mod tests {
         assert_eq!(told.ask(warnings, at(6), Some(at(65))), FIRST);
         assert_eq!(told.ask(warnings, at(6), None), Some(Kind::Asked));
         assert_eq!(told.ask(warnings, at(7), Some(at(65))), None);
-        assert_eq!(
-            told.ask(warnings, at(8), Some(at(700))),
-            Some(Kind::Answered)
-        );
-        assert!(!told.is_pending());
+        assert_eq!(told.ask(warnings, at(8), Some(at(700))), FIRST);
     }
 
     proptest! {
@@ -250,26 +230,6 @@ mod tests {
                 announced.extend(told.ask(warnings, at(minute), ends).map(Kind::urgency));
             }
             prop_assert!(announced.is_sorted_by(|earlier, later| earlier < later));
-        }
-
-        #[test]
-        fn asking_at_the_stages_alone_misses_none(life in 15_i64..1500, first in 0_u64..200, second in 0_u64..100) {
-            let warnings = Warnings {
-                first: Duration::from_mins(first + second),
-                second: Duration::from_mins(second),
-            };
-            let mut told = Told::default();
-            told.obtain(at(0), at(life));
-            let (mut now, mut announced) = (at(0), Vec::new());
-            while let Some(next) = told.next(warnings, now) {
-                prop_assert!(next > now);
-                let before = Timestamp::from_unix_millis(next.unix_millis() - 1);
-                prop_assert_eq!(told.ask(warnings, before, Some(at(life))), None);
-                announced.extend(told.ask(warnings, next, Some(at(life))));
-                now = next;
-            }
-            prop_assert_eq!(announced.last(), Some(&Kind::Lapsed));
-            prop_assert_eq!(now, at(life));
         }
     }
 }

@@ -11,12 +11,14 @@ mod exec;
 mod explain;
 mod get;
 mod health;
+mod mfa;
 mod order;
 mod output;
 mod pretend_aws;
 mod sdk_environment;
 mod serve;
 mod status;
+mod terminal;
 mod whoami;
 
 use std::ffi::OsString;
@@ -56,6 +58,9 @@ enum Command {
     Refresh(RefreshArguments),
     /// Drop the credentials of an identity, until somebody asks for them
     Forget(ForgetArguments),
+    /// Show what waits for an MFA code, and send the code, which is asked for or read from standard
+    /// input
+    Mfa(MfaArguments),
     /// Exit with 0 if every identity has credentials
     Health(Place),
     /// Show why an identity has the credentials that it has, or why a program does not use credd
@@ -175,6 +180,20 @@ struct ForgetArguments {
 }
 
 #[derive(Debug, Args)]
+struct MfaArguments {
+    /// An identity, or the serial of a device [default: the only one that waits for a code]
+    identity: Option<String>,
+    /// Read the code from standard input even if that is a terminal
+    #[arg(long)]
+    code_stdin: bool,
+    /// Show all sessions that take a code, and send none
+    #[arg(long, conflicts_with = "code_stdin")]
+    list: bool,
+    #[command(flatten)]
+    report: ReportArguments,
+}
+
+#[derive(Debug, Args)]
 struct ReportArguments {
     #[command(flatten)]
     place: Place,
@@ -271,6 +290,7 @@ pub fn run() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments, &environment),
         Command::Refresh(arguments) => order::refresh(&arguments, &environment),
         Command::Forget(arguments) => order::forget(&arguments, &environment),
+        Command::Mfa(arguments) => mfa::run(&arguments, &environment),
         Command::Health(place) => health::run(&place, &environment),
         Command::Explain(arguments) => explain::run(&arguments, &environment),
         Command::Whoami(arguments) => whoami::run(&arguments, environment),

@@ -46,6 +46,12 @@ pub(super) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// Writes a question, whose answer follows on its last line.
+pub(super) fn ask(question: &str) {
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "{question}").and_then(|()| stderr.flush());
+}
+
 /// Writes an error.
 pub(super) fn error(text: &str) {
     note(&format!("credd: {text}"));

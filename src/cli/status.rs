@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::daemon_socket::DaemonSockets;
 use super::{Failed, Outcome, StatusArguments, block_on, output};
-use crate::api::{self, IdentityStatus, StatusReport};
+use crate::api::{self, ChallengeReport, IdentityStatus, StatusReport};
 use crate::clock::{Clock, SystemClock};
 use crate::daemon::signals;
 use crate::environment::Environment;
@@ -86,7 +86,19 @@ fn table(report: &StatusReport) -> String {
         text.push('\n');
     }
     text.extend(report.identities.iter().filter_map(failure));
+    let pending = report.challenges.iter().map(pending);
+    text.extend(pending.map(|line| format!("\n{line}\n")));
     text
+}
+
+/// What a person is asked.
+pub(super) fn pending(challenge: &ChallengeReport) -> String {
+    let identity = &challenge.identity;
+    let when = match challenge.seconds_left {
+        Some(0) | None => "now: nothing is served without".to_owned(),
+        Some(seconds) => format!("within {}", duration(seconds)),
+    };
+    format!("{identity}: an MFA code is needed {when} (run `credd mfa {identity}`)")
 }
 
 fn failure(identity: &IdentityStatus) -> Option<String> {
@@ -133,5 +145,31 @@ mod tests {
         assert_eq!(duration(45), "45s");
         assert_eq!(duration(750), "12m 30s");
         assert_eq!(duration(21_540), "5h 59m");
+    }
+
+    #[test]
+    fn a_person_is_told_what_is_needed_by_when() {
+        let told = |seconds_left| {
+            pending(&ChallengeReport {
+                identity: "ops-mfa".to_owned(),
+                shared_by: Vec::new(),
+                serial: "arn:aws:iam::123456789012:mfa/ops".to_owned(),
+                pending_since: None,
+                ends: None,
+                seconds_left,
+                is_being_tried: false,
+                last: None,
+            })
+        };
+        assert_eq!(
+            told(Some(2520)),
+            "ops-mfa: an MFA code is needed within 42m 00s (run `credd mfa ops-mfa`)"
+        );
+        let now = "ops-mfa: an MFA code is needed now: nothing is served without (run `credd mfa \
+                   ops-mfa`)";
+        assert_eq!(
+            (told(None), told(Some(0))),
+            (now.to_owned(), now.to_owned())
+        );
     }
 }

@@ -35,16 +35,17 @@ pub use problem::{Problem, Problems};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub serve: serve::Config,
-    pub identities: BTreeMap<IdentityName, Vec<Link>>,
     pub challenges: Challenges,
+    pub identities: BTreeMap<IdentityName, Vec<Link>>,
 }
 
-/// How people learn that they are needed.
+/// How people are asked for what only they have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Challenges {
-    /// How long before the end of a session that takes a person.
+    /// How long before the end of a session.
     pub warnings: Warnings,
-    /// A program that passes the news on.
+    /// What is run at each announcement, with `CREDD_IDENTITY`, `CREDD_SERIAL`, `CREDD_EVENT` and,
+    /// where a session is in hand, `CREDD_ENDS` in its environment.
     pub hook: Option<Command>,
 }
 
@@ -57,8 +58,8 @@ impl Default for Config {
                 http: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))],
                 unix: None,
             },
-            identities: default_identities(),
             challenges: Challenges::default(),
+            identities: default_identities(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The composition root: it alone knows how the parts fit together.
 
+mod announcer;
 pub mod runtime_directory;
 pub mod signals;
 
@@ -14,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::authz::{Lease, Policy, Scope, Tokens};
+use crate::challenge::{Challenges, UsedCodes};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::environment::Environment;
@@ -22,9 +24,10 @@ use crate::identity::IdentityName;
 use crate::os::{memory, process};
 use crate::providers::Surroundings;
 use crate::providers::survey::Surveyor;
-use crate::random::Draws;
+use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{self, Admin, BindError, Connections, Listener, Public, Site};
+use announcer::Announcer;
 use runtime_directory::{Lock, RuntimeDirectory, Unusable};
 
 /// All that a daemon is made from.
@@ -48,6 +51,7 @@ pub struct Daemon {
     begun: mpsc::UnboundedReceiver<Kept>,
     public: Vec<Listener>,
     admin: Listener,
+    announcer: Announcer,
     clock: SharedClock,
     /// Keeps the default token valid, and the directory ours.
     _token: Lease,
@@ -116,10 +120,25 @@ impl Daemon {
         let token = tokens.lease(directory.default_token()?, Scope::All);
 
         let url = own.first().map(|address| format!("http://{address}"));
+        let used = UsedCodes::load(
+            runtime_directory::used_codes(directory.path()),
+            random::bytes(),
+            clock.boot(),
+        );
+        let warnings = config.challenges.warnings;
+        let challenges = Challenges::new(used, Arc::clone(&clock), warnings);
+        let announcer = Announcer::new(
+            Arc::clone(&challenges),
+            config.challenges.hook,
+            Arc::clone(&environment),
+            Arc::clone(&clock),
+            config.identities.len(),
+        );
         let surroundings = Surroundings {
             is_on_ec2,
             ..surroundings(environment, own, Arc::clone(&clock))
-        };
+        }
+        .with_challenges(Arc::clone(&challenges));
         let surveyor = Surveyor::new(config.identities.clone(), surroundings.clone());
         let parts = refresh::Parts {
             surroundings,
@@ -134,6 +153,7 @@ impl Daemon {
                 owner: process::effective_uid(),
             },
             tokens,
+            challenges,
             url,
             token_file: runtime_directory::token_file(directory.path()),
         });
@@ -144,6 +164,7 @@ impl Daemon {
             begun,
             public,
             admin,
+            announcer,
             clock,
             _token: token,
             _directory: directory,
@@ -177,6 +198,7 @@ impl Daemon {
 
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
+        keeping.spawn(self.announcer.run());
         let _identities = self.identities;
         keeping.spawn(keep(self.begun));
         tracing::info!(

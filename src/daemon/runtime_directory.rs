@@ -49,6 +49,11 @@ pub fn token_file(directory: &Path) -> PathBuf {
     directory.join("tokens/default/token")
 }
 
+/// What is left of MFA codes for the next run: salted hashes.
+pub fn used_codes(directory: &Path) -> PathBuf {
+    directory.join("used-codes")
+}
+
 /// A directory that is this daemon's own for as long as it runs.
 #[derive(Debug)]
 pub struct RuntimeDirectory {

@@ -144,7 +144,7 @@ pub fn build(links: &[Link], context: &Context) -> Chain {
             }
             Link::SessionToken(config) => Box::new(session_token::SessionTokenProvider::new(
                 config.clone(),
-                &context,
+                context,
             )),
             Link::AssumeRole(config) => Box::new(assume_role::AssumeRoleProvider::new(
                 config.clone(),
@@ -175,6 +175,8 @@ pub fn build(links: &[Link], context: &Context) -> Chain {
 /// chain, since a silent change to another identity is the worst outcome.
 pub struct Chain {
     links: Vec<(&'static str, Box<dyn Provider>)>,
+    /// How many of them the last attempt has come to: what is news to the others changes nothing.
+    reached: usize,
     /// Whose long-lived keys are to be spoken of, until they have been.
     advises: Option<IdentityName>,
 }
@@ -190,6 +192,7 @@ impl Chain {
         Self {
             links,
             advises: None,
+            reached: 0,
         }
     }
 
@@ -209,7 +212,8 @@ impl Chain {
 
     async fn attempt(&mut self) -> Result<Provided, Unprovided> {
         let mut skipped = Vec::new();
-        for (name, provider) in &mut self.links {
+        for (index, (name, provider)) in self.links.iter_mut().enumerate() {
+            self.reached = index + 1;
             match provider.provide().await {
                 Err(Unprovided::NotConfigured(why)) => skipped.push(format!("{name}: {why}")),
                 Ok(provided) => {
@@ -250,6 +254,7 @@ impl Provider for Chain {
         let mut all: Vec<News<'_>> = self
             .links
             .iter_mut()
+            .take(self.reached)
             .map(|(_, provider)| provider.news())
             .collect();
         Box::pin(poll_fn(move |context| {
@@ -262,6 +267,12 @@ impl Provider for Chain {
                 Poll::Pending
             }
         }))
+    }
+
+    fn renew(&mut self) {
+        for (_, provider) in &mut self.links {
+            provider.renew();
+        }
     }
 
     fn forget(&mut self) {

@@ -1,6 +1,6 @@
 //! Keys that credd.toml names: the access key id as it is, the secrets by where they are kept.
 
-use super::{Context, Provider, Providing, Unprovided, providing};
+use super::{Context, Provider, Providing, Unprovided, providing, unreadable};
 use crate::credentials::{AccessKeyId, Credentials, Failure, Principal, Provided, Renewal};
 use crate::secret::Secret;
 use crate::secret_place::SecretPlace;
@@ -54,16 +54,8 @@ impl KeysProvider {
     }
 
     async fn read(&self, place: &SecretPlace) -> Result<Secret, Failure> {
-        place
-            .read(&self.context.environment)
-            .await
-            .map_err(|error| {
-                if error.may_pass() {
-                    Failure::transient(error.to_string())
-                } else {
-                    Failure::misconfigured(error.to_string())
-                }
-            })
+        let secret = place.read(&self.context.environment).await;
+        secret.map_err(|error| unreadable(&error))
     }
 }
 

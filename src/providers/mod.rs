@@ -6,11 +6,14 @@ pub mod container;
 mod environment;
 pub mod imds;
 pub mod keys;
+mod mfa_code;
+mod mfa_session;
 pub mod process;
 pub mod profile;
 mod served;
 pub mod session_name;
 pub mod session_token;
+pub mod shared_session;
 pub mod source;
 pub mod sts;
 pub mod survey;
@@ -20,12 +23,16 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::challenge::{Challenges, UsedCodes};
 use crate::clock::SharedClock;
-use crate::credentials::{Failure, Provided};
+use crate::credentials::{Failure, Provided, Warnings};
 use crate::environment::Environment;
 use crate::http::{Response, Transport};
 use crate::identity::IdentityName;
+use crate::random;
+use crate::secret_place::SecretPlaceError;
 
+use shared_session::SharedSessions;
 use sts::UpstreamTime;
 
 pub use source::{News, Source, SourceIdentity, Sources};
@@ -40,6 +47,10 @@ pub trait Provider: Send {
     fn news(&mut self) -> News<'_> {
         Box::pin(std::future::pending())
     }
+
+    /// Says that the next attempt is to bring another set, although the last one may be good for a
+    /// while: somebody ordered it, or AWS does not take that one any more.
+    fn renew(&mut self) {}
 
     /// Drops what was obtained so far, as `credd forget` asks.
     fn forget(&mut self) {}
@@ -87,21 +98,34 @@ pub struct Surroundings {
     pub upstream_time: UpstreamTime,
     /// Whether this host is an EC2 instance, where long-lived keys have no business.
     pub is_on_ec2: bool,
+    pub challenges: Arc<Challenges>,
+    pub shared_sessions: SharedSessions,
 }
 
 impl Surroundings {
+    /// With challenges that nobody hears of, and that leave nothing behind.
     pub fn new(
         environment: Arc<Environment>,
         transport: Arc<dyn Transport>,
         clock: SharedClock,
     ) -> Self {
+        let used = UsedCodes::in_memory(random::bytes());
+        let challenges = Challenges::new(used, Arc::clone(&clock), Warnings::default());
         Self {
             environment,
             transport,
             clock,
             upstream_time: UpstreamTime::default(),
             is_on_ec2: false,
+            challenges,
+            shared_sessions: SharedSessions::default(),
         }
+    }
+
+    /// The same with these challenges.
+    #[must_use]
+    pub fn with_challenges(self, challenges: Arc<Challenges>) -> Self {
+        Self { challenges, ..self }
     }
 }
 
@@ -139,6 +163,15 @@ fn refused(asked: &str, response: &Response) -> Failure {
         401 | 403 => Failure::denied(message),
         300..=399 => Failure::misconfigured(format!("{message}; credd does not follow redirects")),
         _ => Failure::misconfigured(message),
+    }
+}
+
+/// What a secret that could not be read calls for.
+fn unreadable(error: &SecretPlaceError) -> Failure {
+    if error.may_pass() {
+        Failure::transient(error.to_string())
+    } else {
+        Failure::misconfigured(error.to_string())
     }
 }
 

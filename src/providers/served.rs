@@ -57,6 +57,10 @@ impl Provider for Served {
         self.provider.news()
     }
 
+    fn renew(&mut self) {
+        self.provider.renew();
+    }
+
     fn forget(&mut self) {
         self.provider.forget();
     }

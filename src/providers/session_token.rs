@@ -1,13 +1,18 @@
 //! A session of a user's long-lived keys, with or without the code of an MFA device.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::mfa_session::MfaSession;
+use super::shared_session::{Owner, Session};
 use super::source::{News, Source, SourceIdentity};
-use super::sts::{Settings, Sts};
-use super::{Context, Provider, Providing, Unprovided, providing};
-use crate::aws::sts::{GetSessionToken, Request};
+use super::sts::{Settings, Sts, Unanswered};
+use super::{Context, Provider, Providing, Unprovided, mfa_code, providing};
+use crate::aws::sts::{self, GetSessionToken, Request};
+use crate::challenge::{MfaCode, Verdict};
 use crate::credentials::{Credentials, Failure, Principal, Provided, Renewal};
 use crate::program::Command;
+use crate::secret::Secret;
 use crate::secret_place::SecretPlace;
 
 /// Whose session, and how long.
@@ -40,52 +45,245 @@ pub enum CodeSource {
     Command(Command),
 }
 
+/// A wrong code of a device that nobody types is no slip: the next one is tried this much later,
+/// so that AWS is not asked with one after the other.
+const AFTER_WRONG_CODE: Duration = Duration::from_mins(5);
+
 pub(super) struct SessionTokenProvider {
     config: Config,
+    context: Context,
     source: Box<dyn Source>,
     sts: Sts,
+    /// With a device, once it is known whose keys they are.
+    session: Option<MfaSession>,
     /// Whether nothing but a change of the source can better the last outcome.
     waits_for_source: bool,
 }
 
 impl SessionTokenProvider {
-    pub(super) fn new(config: Config, context: &Context) -> Self {
+    pub(super) fn new(config: Config, context: Context) -> Self {
         Self {
             source: context.sources.open(&config.from, &context.identity),
-            sts: Sts::new(&config.settings, context),
+            sts: Sts::new(&config.settings, &context),
             config,
+            context,
+            session: None,
             waits_for_source: false,
         }
     }
 
     async fn attempt(&mut self) -> Result<Provided, Unprovided> {
+        let keys = match self.keys().await {
+            Ok(keys) => keys,
+            Err(failure) => {
+                self.turn_away(&failure);
+                return Err(failure.into());
+            }
+        };
+        let Some(mfa) = self.config.mfa.clone() else {
+            let minted = self.mint(&keys, None).await;
+            let credentials = minted.map_err(|unanswered| unanswered.failure)?;
+            return Ok(self.provided(credentials, Renewal::Mint));
+        };
+        self.join(&keys, &mfa);
+        match &mfa.code {
+            CodeSource::Ask => self.ask(&keys, &mfa.serial).await,
+            automatic => self.by_itself(&keys, &mfa.serial, automatic).await,
+        }
+    }
+
+    /// The long-lived keys of which a session is made.
+    async fn keys(&mut self) -> Result<Arc<Credentials>, Failure> {
         let keys = self.source.credentials().await;
         self.waits_for_source = keys.is_err();
         let keys = keys?;
-        if !keys.is_long_lived() {
-            let problem = format!(
-                "a session is made of long-lived keys, and {} has a session itself; build on that \
-                 one instead",
-                self.source.name()
-            );
-            return Err(Failure::misconfigured(problem).into());
+        if keys.is_long_lived() {
+            return Ok(keys);
         }
+        Err(Failure::misconfigured(format!(
+            "a session is made of long-lived keys, and {} has a session itself; build on that one \
+             instead",
+            self.source.name()
+        )))
+    }
+
+    /// Without keys nobody's code can be sent, so nobody should wait.
+    fn turn_away(&mut self, failure: &Failure) {
+        let answered = self.session.as_ref().and_then(MfaSession::answered_code);
+        if let Some(answered) = answered {
+            answered.conclude(Verdict::Unsent(failure.message.clone()));
+        }
+    }
+
+    /// Shares the session of these keys and this device, should anybody else have one.
+    fn join(&mut self, keys: &Credentials, mfa: &Mfa) {
+        let owner = Owner {
+            keys: keys.access_key_id.clone(),
+            serial: mfa.serial.clone(),
+        };
+        let has_other_keys = |session: &MfaSession| !session.is_of(&owner);
+        if self.session.as_ref().is_none_or(has_other_keys) {
+            let is_asked_for = mfa.code == CodeSource::Ask;
+            let before = self.session.take();
+            let session = MfaSession::join(owner, is_asked_for, &self.context, before);
+            self.session = Some(session);
+        }
+    }
+
+    /// Tries the code that a person has left, if there is one, and asks for one otherwise.
+    async fn ask(&mut self, keys: &Credentials, serial: &str) -> Result<Provided, Unprovided> {
+        let answered = self.session.as_ref().and_then(MfaSession::answered_code);
+        let mut word = None;
+        if let Some(answered) = answered {
+            match self.mint_with(keys, serial, answered.code()).await {
+                Ok(session) => {
+                    answered.conclude(Verdict::Accepted {
+                        until: session.ends,
+                    });
+                    return Ok(self.provided_session(&session));
+                }
+                Err(unanswered) => {
+                    answered.conclude(verdict(&unanswered));
+                    word = Some(unanswered.failure.message);
+                }
+            }
+        }
+        let now = self.context.clock.now();
+        let warnings = self.context.challenges.warnings();
+        let Some(session) = &mut self.session else {
+            return Err(Failure::mfa_required(self.context.identity.as_str(), serial).into());
+        };
+        if let Some(usable) = session.usable(now, warnings) {
+            return Ok(self.provided_session(&usable));
+        }
+        session.ask(now);
+        let failure = Failure::mfa_required(session.asked_as(), serial);
+        let message = match word {
+            Some(word) => format!("{word}; {}", failure.message),
+            None => failure.message,
+        };
+        Err(Failure { message, ..failure }.into())
+    }
+
+    /// Comes by a code without anybody, unless another identity has a session by now.
+    async fn by_itself(
+        &mut self,
+        keys: &Credentials,
+        serial: &str,
+        code: &CodeSource,
+    ) -> Result<Provided, Unprovided> {
+        let now = self.context.clock.now();
+        let another = self.session.as_mut().and_then(|it| it.another(now));
+        if let Some(session) = another {
+            return Ok(self.provided_session(&session));
+        }
+        let at = self.sts.upstream_now();
+        let (code, claim) = mfa_code::claimed(code, serial, &self.context, at).await?;
+        match self.mint_with(keys, serial, &code).await {
+            Ok(session) => Ok(self.provided_session(&session)),
+            Err(unanswered) => {
+                if !unanswered.was_sent {
+                    claim.release();
+                }
+                Err(without_person(unanswered, serial).into())
+            }
+        }
+    }
+
+    /// Makes a session with a code, for all that share it.
+    async fn mint_with(
+        &mut self,
+        keys: &Credentials,
+        serial: &str,
+        code: &MfaCode,
+    ) -> Result<Session, Unanswered> {
+        let mfa = sts::Mfa {
+            serial_number: serial.to_owned(),
+            token_code: Secret::from(code.expose().to_owned()),
+        };
+        let credentials = self.mint(keys, Some(mfa)).await?;
+        let obtained = self.context.clock.now();
+        let session = Session {
+            ends: credentials.expiry.unwrap_or(obtained),
+            credentials: Arc::new(credentials),
+            obtained,
+        };
+        if let Some(mine) = &mut self.session {
+            mine.obtained(session.clone());
+        }
+        Ok(session)
+    }
+
+    async fn mint(
+        &mut self,
+        keys: &Credentials,
+        mfa: Option<sts::Mfa>,
+    ) -> Result<Credentials, Unanswered> {
         let request = Request::GetSessionToken(GetSessionToken {
             duration: self.config.lifetime,
-            mfa: None,
+            mfa,
         });
-        let minted = self.sts.mint(&request, Some(&keys)).await;
-        let credentials = minted.map_err(|unanswered| unanswered.failure)?;
-        Ok(Provided {
-            credentials: Credentials {
-                account_id: keys.account_id.clone(),
-                principal: Principal::User,
-                ..credentials
-            },
-            renewal: Renewal::Mint,
+        let credentials = self.sts.mint(&request, Some(keys)).await?;
+        Ok(Credentials {
+            account_id: keys.account_id.clone(),
+            principal: Principal::User,
+            ..credentials
+        })
+    }
+
+    fn provided_session(&self, session: &Session) -> Provided {
+        let is_asked_for = self.config.mfa.as_ref().map(|mfa| &mfa.code) == Some(&CodeSource::Ask);
+        let renewal = if is_asked_for {
+            Renewal::Ask(self.context.challenges.warnings())
+        } else {
+            Renewal::Mint
+        };
+        Provided {
+            issued: Some(session.obtained),
+            ..self.provided(session.credentials.copy(), renewal)
+        }
+    }
+
+    fn provided(&self, credentials: Credentials, renewal: Renewal) -> Provided {
+        Provided {
+            credentials,
+            renewal,
             issued: None,
             source: format!("session of {}", self.source.name()).into(),
-        })
+        }
+    }
+}
+
+/// What whoever left the code is told.
+fn verdict(unanswered: &Unanswered) -> Verdict {
+    let message = unanswered.failure.message.clone();
+    match &unanswered.refusal {
+        _ if !unanswered.was_sent => Verdict::Unsent(message),
+        Some(refusal) if refusal.is_wrong_mfa_code() => Verdict::Refused(word(refusal)),
+        Some(_) if !unanswered.failure.class.may_pass() => Verdict::Refused(message),
+        _ => Verdict::Unclear(message),
+    }
+}
+
+/// AWS's own, without its full stop.
+fn word(refusal: &sts::Refusal) -> String {
+    refusal.message.trim_end_matches(['.', ' ']).to_owned()
+}
+
+/// What a code that nobody typed has come to.
+fn without_person(unanswered: Unanswered, serial: &str) -> Failure {
+    let is_wrong = |it: &&sts::Refusal| it.is_wrong_mfa_code();
+    match unanswered.refusal.as_ref().filter(is_wrong) {
+        Some(refusal) => Failure {
+            retry_after: Some(AFTER_WRONG_CODE),
+            ..Failure::denied(format!(
+                "AWS refused the code of MFA device {serial}: {}; check that the serial is that of \
+                 the device whose secret or command this is, that nobody else uses its codes, and \
+                 that the clocks are right",
+                word(refusal)
+            ))
+        },
+        None => unanswered.failure,
     }
 }
 
@@ -95,14 +293,49 @@ impl Provider for SessionTokenProvider {
     }
 
     fn news(&mut self) -> News<'_> {
-        if self.waits_for_source {
-            self.source.changed()
-        } else {
-            Box::pin(std::future::pending())
+        let Self {
+            source,
+            session,
+            waits_for_source,
+            ..
+        } = self;
+        Box::pin(async {
+            let of_source = async {
+                if *waits_for_source {
+                    source.changed().await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let of_session = async {
+                match session {
+                    Some(session) => session.news().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = of_source => {}
+                () = of_session => {}
+            }
+        })
+    }
+
+    fn renew(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.wish_for_another();
         }
     }
 
+    fn forget(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.forget();
+        }
+    }
+
+    /// Whoever has to ask a person first asks nobody else.
     fn draws_on_shared_quota(&self) -> bool {
-        true
+        let code = self.config.mfa.as_ref().map(|mfa| &mfa.code);
+        code != Some(&CodeSource::Ask)
     }
 }

@@ -265,7 +265,7 @@ impl Sts {
     }
 
     /// AWS's time, as far as it is known.
-    fn upstream_now(&self) -> Timestamp {
+    pub(super) fn upstream_now(&self) -> Timestamp {
         if self.is_time_left_alone() {
             return self.now();
         }

@@ -57,9 +57,11 @@ pub fn after_success(life: &Life, now: Timestamp, draw: Draw) -> Duration {
         (Renewal::Mint, None) => UNKNOWN_MINT.mul_f64(0.75 + 0.25 * draw.share()),
         (_, None) => minute(draw),
         (Renewal::Ask(warnings), Some(expiry)) => {
-            let lifetime = life.obtained.until(expiry).min(LONGEST_LIFETIME);
-            let first = first_warning(warnings, lifetime);
-            now.until(life.obtained.plus(lifetime.saturating_sub(first)))
+            let began = life.issued.unwrap_or(life.obtained);
+            let lifetime = began.until(expiry).min(LONGEST_LIFETIME);
+            let first = warnings.of_life(lifetime).first;
+            let wait = now.until(began.plus(lifetime.saturating_sub(first)));
+            wait.min(LONGEST_LIFETIME)
         }
         (Renewal::Mint, Some(expiry)) => {
             // 20 to 45 %: by simulation, the range with which 10,000 daemons ride out an STS
@@ -105,7 +107,7 @@ pub fn after_failure(
         // instance is just getting, a file that is being written.
         FailureClass::Throttled | FailureClass::Misconfigured => Pace::Gentle,
         FailureClass::Denied => Pace::Slow,
-        FailureClass::NeedsPerson => return until_last_warning(life, now),
+        FailureClass::NeedsPerson => return until_next_stage(life, now),
     };
     let delay = retry::delay(pace, failures, draw, failure.retry_after);
     let Some(life) = life else { return Some(delay) };
@@ -127,23 +129,18 @@ pub fn after_failure(
     })
 }
 
-/// A session too short for the warnings that were asked for gets them in its last quarter, so that
-/// nobody is asked again as soon as they have answered.
-fn first_warning(warnings: Warnings, lifetime: Duration) -> Duration {
-    warnings.first.min(lifetime / 4)
-}
-
-/// Whom nobody has answered is asked once more.
-fn until_last_warning(life: Option<&Life>, now: Timestamp) -> Option<Duration> {
+/// Whom nobody has answered is asked again at each stage on the way to the end of the session, and
+/// told of that end.
+fn until_next_stage(life: Option<&Life>, now: Timestamp) -> Option<Duration> {
     let life = life?;
     let (Renewal::Ask(warnings), Some(expiry)) = (life.renewal, life.expiry) else {
         return None;
     };
-    let first = first_warning(warnings, life.obtained.until(expiry));
-    let wait = now
-        .until(expiry)
-        .checked_sub(warnings.last.min(first / 2))?;
-    (!wait.is_zero()).then_some(wait)
+    let began = life.issued.unwrap_or(life.obtained);
+    let Warnings { first, last } = warnings.of_life(began.until(expiry));
+    let stages = [first, last, Duration::ZERO].map(|before| expiry.minus(before));
+    let next = stages.into_iter().find(|stage| *stage > now)?;
+    Some(now.until(next))
 }
 
 /// Somewhat under a minute, so that what appears is picked up within one.
@@ -272,6 +269,21 @@ mod tests {
             after_failure(&failure, 1, None, now(), Draw::new(0.0)),
             None
         );
+    }
+
+    #[test]
+    fn a_person_is_asked_twice_before_the_end_and_told_of_it() {
+        let ask = Renewal::Ask(Warnings::default());
+        let session = life(ask, 12 * HOUR, 12 * HOUR);
+        let first = after_success(&session, now(), Draw::new(0.9));
+        assert_eq!(first, 11 * HOUR);
+        let unanswered = Failure::mfa_required("ops", "arn:aws:iam::123456789012:mfa/ops");
+        let (mut at, mut left) = (now(), Vec::new());
+        while let Some(wait) = after_failure(&unanswered, 1, Some(&session), at, Draw::new(0.1)) {
+            at = at.plus(wait);
+            left.push(at.until(session.expiry.unwrap()).as_secs() / 60);
+        }
+        assert_eq!(left, [60, 10, 0]);
     }
 
     fn renewals() -> impl Strategy<Value = Renewal> {

@@ -12,7 +12,7 @@ use super::orders::{Order, Orders};
 use super::schedule;
 use super::snapshot::{Snapshot, SnapshotPublisher, SnapshotReader, State, Trouble};
 use crate::clock::{BootInstant, Jumps, SharedClock, timeout};
-use crate::credentials::{Failure, Provided};
+use crate::credentials::{Failure, FailureClass, Provided};
 use crate::identity::IdentityName;
 use crate::providers::{Provider, Unprovided};
 use crate::random::Draws;
@@ -102,9 +102,16 @@ impl Refresher {
         let now = self.keeper.clock.boot();
         match order {
             Order::Demand if self.keeper.snapshot.attempts > 0 => due,
-            Order::Demand | Order::Refresh => now,
+            Order::Demand => now,
+            Order::Refresh => {
+                self.provider.renew();
+                now
+            }
             // At most every 30 s: AWS may go on refusing what the source goes on giving.
-            Order::Replace => due.min(self.keeper.concluded.after(schedule::MINT_FLOOR)),
+            Order::Replace => {
+                self.provider.renew();
+                due.min(self.keeper.concluded.after(schedule::MINT_FLOOR))
+            }
             Order::Forget => {
                 self.provider.forget();
                 self.keeper.forget();
@@ -161,9 +168,17 @@ impl Keeper {
     /// computed then; what is overdue is due at once, however often the clock is set. A step back
     /// never puts anything off.
     fn due_by_the_wall_clock(&self) -> BootInstant {
-        let (Some(held), None) = (&self.snapshot.held, &self.snapshot.trouble) else {
+        let (Some(held), trouble) = (&self.snapshot.held, &self.snapshot.trouble) else {
             return BootInstant::NEVER;
         };
+        match trouble {
+            None => {}
+            // Costs no upstream a call, and tells a person of a stage that was jumped over.
+            Some(trouble) if trouble.failure.class == FailureClass::NeedsPerson => {
+                return self.clock.boot();
+            }
+            Some(_) => return BootInstant::NEVER,
+        }
         let now = self.clock.now();
         let wait = schedule::after_success(&held.life(), now, held.draw);
         let floor = schedule::floor(held.renewal);

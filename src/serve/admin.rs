@@ -6,6 +6,8 @@
 //! | `POST /v1/refresh` | the states of those meant, once each has made an attempt |
 //! | `POST /v1/explain` | every link of their chains, and what is chosen |
 //! | `POST /v1/forget` | the states of those meant, without what they held |
+//! | `GET /v1/challenges` | every session that a person can renew |
+//! | `POST /v1/mfa` | what came of a code, once it was tried |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,6 +69,11 @@ impl Admin {
                 self.forget(&meant).await;
                 Ok(report(&self.site.status_of(&meant)))
             }
+            (false, api::CHALLENGES) => {
+                let report = serde_json::to_vec(&self.site.challenges()).unwrap_or_default();
+                Ok(whole(StatusCode::OK, report.into()))
+            }
+            (true, api::MFA) => self.site.answer(request.into_body()).await,
             _ => Err(Refusal {
                 status: StatusCode::NOT_FOUND,
                 code: "NotFound",
@@ -159,6 +166,7 @@ impl Site {
             identities: identities
                 .map(|(name, reader)| identity(name, &reader.load(), now, boot))
                 .collect(),
+            challenges: self.pending_challenges(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod activity;
 mod admin;
+mod challenges;
 mod connection;
 mod ecs;
 mod explain;
@@ -24,6 +25,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use crate::authz::{Caller, Policy, Tokens};
+use crate::challenge::Challenges;
 use crate::clock::{BootInstant, SharedClock};
 use crate::identity::IdentityName;
 use crate::refresh::SnapshotReader;
@@ -65,6 +67,8 @@ pub struct Site {
     pub identities: BTreeMap<IdentityName, SnapshotReader>,
     pub policy: Policy,
     pub tokens: Arc<Tokens>,
+    /// What only a person can answer.
+    pub challenges: Arc<Challenges>,
     /// `http://127.0.0.1:9169`, where there is a TCP listener.
     pub url: Option<String>,
     pub token_file: PathBuf,

@@ -12,6 +12,7 @@ mod endpoint_vectors;
 mod guards;
 mod http;
 mod imds_vectors;
+mod mfa;
 mod profile_file_vectors;
 mod programs;
 mod refresh;

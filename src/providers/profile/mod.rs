@@ -139,6 +139,8 @@ pub(super) struct ProfileProvider {
     context: Context,
     /// The last hop of the chain that the profile meant when it was last read.
     chain: Option<(Link, Chain)>,
+    /// Whether the last attempt has come to it: what is news to it changes nothing else.
+    has_reached_chain: bool,
 }
 
 impl ProfileProvider {
@@ -147,11 +149,13 @@ impl ProfileProvider {
             config,
             context,
             chain: None,
+            has_reached_chain: false,
         }
     }
 
     /// The files are read anew each time: whoever edits them expects it.
     async fn attempt(&mut self) -> Result<Provided, Unprovided> {
+        self.has_reached_chain = false;
         let read = self.config.read(&self.context.environment).await?;
         match read.plan {
             Plan::Keys => {
@@ -168,6 +172,7 @@ impl ProfileProvider {
             _ => chain::build(std::slice::from_ref(&link), &self.context),
         };
         let (_, chain) = self.chain.insert((link, chain));
+        self.has_reached_chain = true;
         let provided = chain.provide().await?;
         Ok(Provided {
             source: format!("profile {name}: {}", provided.source).into(),
@@ -183,8 +188,14 @@ impl Provider for ProfileProvider {
 
     fn news(&mut self) -> News<'_> {
         match &mut self.chain {
-            Some((_, chain)) => chain.news(),
-            None => Box::pin(std::future::pending()),
+            Some((_, chain)) if self.has_reached_chain => chain.news(),
+            _ => Box::pin(std::future::pending()),
+        }
+    }
+
+    fn renew(&mut self) {
+        if let Some((_, chain)) = &mut self.chain {
+            chain.renew();
         }
     }
 

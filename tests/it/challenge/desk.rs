@@ -27,7 +27,7 @@ async fn heard(people: &mut JoinSet<Outcome>) -> Outcome {
     people.join_next().await.unwrap().unwrap()
 }
 
-async fn taken(challenge: &mut Challenge) -> Answered {
+async fn taken(challenge: &Challenge) -> Answered {
     challenge.answered().await;
     challenge.take().unwrap()
 }
@@ -37,11 +37,11 @@ fn a_code_is_handed_over_once_and_its_outcome_told() {
     run(async || {
         let office = Office::new();
         let journal = Journal::begin();
-        let mut challenge = office.ops();
+        let challenge = office.ops();
         challenge.ask(office.now(), None);
         let mut people = JoinSet::new();
         office.type_in(&mut people, "837261");
-        let answered = taken(&mut challenge).await;
+        let answered = taken(&challenge).await;
         assert_eq!(answered.code().expose(), "837261");
         // On disk before anybody could send it.
         assert!(office.folder.path().join("used-codes").exists());
@@ -68,14 +68,14 @@ fn a_code_is_handed_over_once_and_its_outcome_told() {
 fn of_two_people_at_once_one_is_tried_and_the_other_told() {
     run(async || {
         let office = Office::new();
-        let mut challenge = office.ops();
+        let challenge = office.ops();
         challenge.ask(office.now(), None);
         let mut people = JoinSet::new();
         office.type_in(&mut people, "111111");
         office.type_in(&mut people, "222222");
         let busy = heard(&mut people).await.unwrap_err();
         assert!(matches!(busy, NotAccepted::Busy { .. }), "{busy:?}");
-        let answered = taken(&mut challenge).await;
+        let answered = taken(&challenge).await;
         assert_eq!(answered.code().expose(), "111111");
         let busy = office.challenges.answer(None, code("222222")).await;
         assert!(matches!(busy, Err(NotAccepted::Busy { .. })));
@@ -96,7 +96,7 @@ fn of_two_people_at_once_one_is_tried_and_the_other_told() {
         // Later it is a renewal ahead of time, with the code that was not sent before.
         office.clock.advance(Duration::from_mins(1));
         office.type_in(&mut people, "222222");
-        let answered = taken(&mut challenge).await;
+        let answered = taken(&challenge).await;
         answered.conclude(Verdict::Accepted { until });
         heard(&mut people).await.unwrap();
     });
@@ -106,12 +106,12 @@ fn of_two_people_at_once_one_is_tried_and_the_other_told() {
 fn a_wrong_code_costs_one_attempt_and_says_so() {
     run(async || {
         let office = Office::new();
-        let mut challenge = office.ops();
+        let challenge = office.ops();
         challenge.ask(office.now(), None);
         let mut people = JoinSet::new();
         office.type_in(&mut people, "111111");
         let word = "MultiFactorAuthentication failed with\ninvalid MFA one time pass code.";
-        taken(&mut challenge)
+        taken(&challenge)
             .await
             .conclude(Verdict::Refused(word.to_owned()));
         let refused = heard(&mut people).await.unwrap_err();
@@ -134,7 +134,7 @@ fn a_wrong_code_costs_one_attempt_and_says_so() {
         );
         assert!(challenge.take().is_none());
         office.type_in(&mut people, "222222");
-        assert_eq!(taken(&mut challenge).await.code().expose(), "222222");
+        assert_eq!(taken(&challenge).await.code().expose(), "222222");
     });
 }
 
@@ -142,19 +142,19 @@ fn a_wrong_code_costs_one_attempt_and_says_so() {
 fn a_code_that_never_left_is_as_good_as_before() {
     run(async || {
         let office = Office::new();
-        let mut challenge = office.ops();
+        let challenge = office.ops();
         let mut people = JoinSet::new();
         for _ in 0..3 {
             office.type_in(&mut people, "111111");
             let why = "connection refused".to_owned();
-            taken(&mut challenge).await.conclude(Verdict::Unsent(why));
+            taken(&challenge).await.conclude(Verdict::Unsent(why));
             let unsent = heard(&mut people).await.unwrap_err();
             assert!(unsent.to_string().contains("not spent"), "{unsent}");
         }
         // One that may have left is not.
         office.type_in(&mut people, "111111");
         let why = "no answer within 5 s".to_owned();
-        taken(&mut challenge).await.conclude(Verdict::Unclear(why));
+        taken(&challenge).await.conclude(Verdict::Unclear(why));
         let unclear = heard(&mut people).await.unwrap_err();
         assert!(unclear.to_string().contains("may be spent"), "{unclear}");
         let again = office.challenges.answer(None, code("111111")).await;
@@ -166,10 +166,10 @@ fn a_code_that_never_left_is_as_good_as_before() {
 fn a_code_stays_used_after_a_restart_and_for_other_identities() {
     run(async || {
         let mut office = Office::new();
-        let mut challenge = office.ops();
+        let challenge = office.ops();
         let mut people = JoinSet::new();
         office.type_in(&mut people, "111111");
-        let answered = taken(&mut challenge).await;
+        let answered = taken(&challenge).await;
         // Killed in the middle of it.
         office.restart();
         let _ops = office.ops();
@@ -188,7 +188,7 @@ fn whoever_waits_is_told_when_nobody_asks_any_more() {
     run(async || {
         let office = Office::new();
         let mut people = JoinSet::new();
-        let mut challenge = office.ops();
+        let challenge = office.ops();
         office.type_in(&mut people, "111111");
         challenge.answered().await;
         drop(challenge);
@@ -198,9 +198,9 @@ fn whoever_waits_is_told_when_nobody_asks_any_more() {
         assert_eq!(nobody, Err(NotAccepted::NothingOpen));
 
         // It was not sent, so that it is good for who asks next.
-        let mut challenge = office.ops();
+        let challenge = office.ops();
         office.type_in(&mut people, "111111");
-        let answered = taken(&mut challenge).await;
+        let answered = taken(&challenge).await;
         // The challenge goes while its code is under way: the outcome is told all the same.
         drop(challenge);
         let until = office.tomorrow();
@@ -213,10 +213,10 @@ fn whoever_waits_is_told_when_nobody_asks_any_more() {
 fn an_attempt_that_is_cut_short_is_told() {
     run(async || {
         let office = Office::new();
-        let mut challenge = office.ops();
+        let challenge = office.ops();
         let mut people = JoinSet::new();
         office.type_in(&mut people, "111111");
-        drop(taken(&mut challenge).await);
+        drop(taken(&challenge).await);
         let unclear = heard(&mut people).await.unwrap_err();
         assert!(
             matches!(unclear, NotAccepted::Unclear { .. }),
@@ -230,7 +230,7 @@ fn an_attempt_that_is_cut_short_is_told() {
 fn waiting_for_a_code_loses_none_when_it_is_given_up_again_and_again() {
     run(async || {
         let office = Office::new();
-        let mut challenge = office.ops();
+        let challenge = office.ops();
         let mut people = JoinSet::new();
         for round in 0..50 {
             let is_answered = tokio::select! {
@@ -263,7 +263,7 @@ fn waiting_for_a_code_loses_none_when_it_is_given_up_again_and_again() {
 fn a_person_who_leaves_takes_the_code_along_unless_it_is_under_way() {
     run(async || {
         let office = Office::new();
-        let mut challenge = office.ops();
+        let challenge = office.ops();
         let type_in = |code: MfaCode| {
             let challenges = office.challenges.clone();
             let mut people = JoinSet::new();
@@ -277,7 +277,7 @@ fn a_person_who_leaves_takes_the_code_along_unless_it_is_under_way() {
         assert!(!office.challenges.list()[0].is_being_tried);
 
         let mut people = type_in(code("111111"));
-        let answered = taken(&mut challenge).await;
+        let answered = taken(&challenge).await;
         people.shutdown().await;
         let busy = office.challenges.answer(None, code("222222")).await;
         assert!(matches!(busy, Err(NotAccepted::Busy { .. })));
@@ -291,7 +291,7 @@ fn a_person_who_leaves_takes_the_code_along_unless_it_is_under_way() {
 fn nobody_waits_for_ever() {
     run(async || {
         let office = Office::new();
-        let mut challenge = office.ops();
+        let challenge = office.ops();
         let mut people = JoinSet::new();
         office.type_in(&mut people, "111111");
         challenge.answered().await;
@@ -306,7 +306,7 @@ fn nobody_waits_for_ever() {
 
         // It was not sent, and may be tried again; this time it is taken, and the attempt hangs.
         office.type_in(&mut people, "111111");
-        let answered = taken(&mut challenge).await;
+        let answered = taken(&challenge).await;
         settle().await;
         office.clock.advance(Duration::from_secs(35));
         let unheard = heard(&mut people).await.unwrap_err();
@@ -318,7 +318,7 @@ fn nobody_waits_for_ever() {
         assert!(matches!(busy, Err(NotAccepted::Busy { .. })));
         drop(answered);
         office.type_in(&mut people, "222222");
-        assert_eq!(taken(&mut challenge).await.code().expose(), "222222");
+        assert_eq!(taken(&challenge).await.code().expose(), "222222");
     });
 }
 
@@ -333,8 +333,8 @@ fn an_answer_finds_the_desk_that_is_meant_or_lists_those_that_may_be() {
         assert!(answer(None).await.starts_with("no identity of this daemon"));
         assert!(answer(Some("ops")).await.starts_with("no identity of this"));
 
-        let mut ops = office.ops();
-        let mut other = office.challenges.open(subject("other", "arn:other"));
+        let ops = office.ops();
+        let other = office.challenges.open(subject("other", "arn:other"));
         assert_eq!(
             answer(Some("opps\u{1b}[2J")).await,
             "no identity or device `opps [2J` uses MFA codes; these do: \
@@ -352,7 +352,7 @@ fn an_answer_finds_the_desk_that_is_meant_or_lists_those_that_may_be() {
         for which in [None, Some("other"), Some("arn:other")] {
             let challenges = office.challenges.clone();
             people.spawn(async move { challenges.answer(which, code("111111")).await });
-            let answered = taken(&mut other).await;
+            let answered = taken(&other).await;
             answered.conclude(Verdict::Unsent("no route".to_owned()));
             heard(&mut people).await.unwrap_err();
         }

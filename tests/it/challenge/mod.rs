@@ -8,8 +8,9 @@ mod used;
 use std::sync::Arc;
 use std::time::Duration;
 
-use credd::challenge::{Challenges, MfaCode, Subject, UsedCodes, Warnings};
+use credd::challenge::{Challenges, MfaCode, Subject, UsedCodes};
 use credd::clock::{Clock, Timestamp};
+use credd::credentials::Warnings;
 use credd::identity::IdentityName;
 use tempfile::TempDir;
 

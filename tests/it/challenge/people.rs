@@ -21,7 +21,7 @@ struct Tried {
 }
 
 /// Takes what comes until told to stop, and gives up waiting now and then.
-async fn provide(mut challenge: Challenge, mut chance: Chance, stop: Arc<AtomicUsize>) -> Tried {
+async fn provide(challenge: Challenge, mut chance: Chance, stop: Arc<AtomicUsize>) -> Tried {
     let mut tried = Tried::default();
     while stop.load(Ordering::Relaxed) > 0 {
         tokio::select! {

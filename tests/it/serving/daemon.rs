@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
@@ -73,7 +73,8 @@ impl InProcess {
         )
     }
 
-    fn with(clock: SharedClock, config: Config, environment: Environment) -> Self {
+    /// Serves what `config` says.
+    pub(crate) fn with(clock: SharedClock, config: Config, environment: Environment) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let parts = Parts {
             config,
@@ -133,6 +134,10 @@ impl InProcess {
         stream
     }
 
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         runtime_directory::public_socket(self.directory.path())
     }
@@ -156,7 +161,7 @@ impl InProcess {
     }
 }
 
-fn config(identities: BTreeMap<IdentityName, Vec<Link>>, address: &str) -> Config {
+pub(crate) fn config(identities: BTreeMap<IdentityName, Vec<Link>>, address: &str) -> Config {
     Config {
         serve: serve::Config {
             http: vec![address.parse().unwrap()],

@@ -1,0 +1,148 @@
+//! What is announced about sessions that only a person can renew, on its way out: to the service
+//! manager and to an operator's hook. The log has it already.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+
+use crate::challenge::{Announcement, Challenges, Open};
+use crate::clock::SharedClock;
+use crate::environment::Environment;
+use crate::program::{Command, Limits};
+use crate::systemd::Notifier;
+
+/// Of one run of the hook. It is there to send a message, not to wait for an answer.
+const HOOK: Limits = Limits {
+    deadline: Duration::from_secs(30),
+    output_bytes: 64 * 1024,
+};
+
+/// Runs of the hook at a time. What is announced meanwhile waits.
+const HOOKS: usize = 4;
+
+/// Tells what is announced from when it was made.
+pub(super) struct Announcer {
+    challenges: Arc<Challenges>,
+    announcements: Receiver<Announcement>,
+    notifier: Notifier,
+    hook: Option<Hook>,
+    /// What the status line says while nobody is asked anything.
+    usual: String,
+}
+
+struct Hook {
+    command: Arc<Command>,
+    environment: Arc<Environment>,
+    clock: SharedClock,
+    running: JoinSet<()>,
+}
+
+impl Announcer {
+    pub(super) fn new(
+        challenges: Arc<Challenges>,
+        hook: Option<Command>,
+        environment: Arc<Environment>,
+        clock: SharedClock,
+        identities: usize,
+    ) -> Self {
+        let plural = if identities == 1 { "y" } else { "ies" };
+        Self {
+            announcements: challenges.announcements(),
+            challenges,
+            notifier: Notifier::of(&environment),
+            hook: hook.map(|command| Hook {
+                command: Arc::new(command),
+                environment,
+                clock,
+                running: JoinSet::new(),
+            }),
+            usual: format!("keeping {identities} identit{plural}"),
+        }
+    }
+
+    /// Never ends of itself.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.show();
+            let announcement = match self.announcements.recv().await {
+                Ok(announcement) => announcement,
+                Err(RecvError::Lagged(count)) => {
+                    tracing::warn!(
+                        count,
+                        "the hook is too slow: it was not run for some events"
+                    );
+                    continue;
+                }
+                Err(RecvError::Closed) => return std::future::pending().await,
+            };
+            if let Some(hook) = &mut self.hook {
+                hook.run(announcement).await;
+            }
+        }
+    }
+
+    fn show(&self) {
+        self.notifier
+            .status(&line(&self.challenges.list(), &self.usual));
+    }
+}
+
+/// What the service manager shows.
+fn line(open: &[Open], usual: &str) -> String {
+    let mut pending = open.iter().filter(|open| open.pending_since.is_some());
+    let Some(first) = pending.next() else {
+        return usual.to_owned();
+    };
+    let identity = &first.subject.identity;
+    let by = first
+        .ends
+        .map_or(String::new(), |ends| format!(" by {ends}"));
+    let more = match pending.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more: `credd mfa --list`)"),
+    };
+    format!("an MFA code is needed{by}: run `credd mfa {identity}`{more}")
+}
+
+impl Hook {
+    async fn run(&mut self, announcement: Announcement) {
+        while self.running.len() >= HOOKS {
+            self.running.join_next().await;
+        }
+        while self.running.try_join_next().is_some() {}
+        let environment = told(&self.environment, &announcement);
+        let (command, clock) = (Arc::clone(&self.command), Arc::clone(&self.clock));
+        self.running.spawn(async move {
+            if let Err(error) = command.run(HOOK, &environment, &*clock).await {
+                let identity = &announcement.subject.identity;
+                tracing::warn!(%identity, event = announcement.kind.as_str(), %error, "the hook failed");
+            }
+        });
+    }
+}
+
+/// The environment of the hook.
+fn told(environment: &Environment, announcement: &Announcement) -> Environment {
+    let Announcement {
+        subject,
+        ends,
+        kind,
+    } = announcement;
+    let inherited = environment.variables();
+    let told = [
+        ("CREDD_IDENTITY", Some(subject.identity.to_string())),
+        ("CREDD_SERIAL", Some(subject.serial.clone())),
+        ("CREDD_EVENT", Some(kind.as_str().to_owned())),
+        ("CREDD_ENDS", ends.map(|ends| ends.to_string())),
+    ];
+    let told = told
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    inherited
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .chain(told)
+        .collect()
+}

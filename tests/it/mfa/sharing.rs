@@ -1,0 +1,106 @@
+//! One code, however many need its session, and none twice.
+
+use super::*;
+use crate::support::patience::run;
+
+#[test]
+fn identities_with_the_same_keys_and_device_share_one_session() {
+    run(async || {
+        let clock = TestClock::new();
+        let aws = aws(&clock).await;
+        let host = Host::asking(&aws.url());
+        // Other recipes, the same keys.
+        let identities = [
+            ("here", host.keys(KEY, "here")),
+            ("here-mfa", session("here", CodeSource::Ask)),
+            ("there", host.keys(KEY, "there")),
+            ("there-mfa", session("there", CodeSource::Ask)),
+            ("deploy", role("there-mfa", DEPLOY)),
+        ];
+        let mut bench = Bench::with(clock, aws, host, identities).await;
+        assert_eq!(bench.announced(), [Kind::Asked]);
+        assert_eq!(bench.challenges.list().len(), 1);
+
+        bench.codes(&["111111", "222222"]);
+        bench.answer(Some("there-mfa"), "111111").await.unwrap();
+        let here = bench.served("here-mfa").await;
+        let there = bench.served("there-mfa").await;
+        assert_eq!(here, there);
+        bench.served("deploy").await;
+        assert_eq!(bench.sessions(), 1);
+        assert_eq!(bench.announced(), [Kind::Answered]);
+
+        // Asked once for both, and answered once for both.
+        let ends = bench
+            .reader("here-mfa")
+            .load()
+            .held
+            .as_ref()
+            .unwrap()
+            .ends();
+        bench.wind_until(HOUR, ends).await;
+        assert_eq!(bench.announced(), [Kind::Warned(Warning::First)]);
+        bench.answer(Some("here-mfa"), "222222").await.unwrap();
+        let is_new = |identity| bench.key(identity).is_some_and(|key| key != here);
+        until(|| is_new("here-mfa") && is_new("there-mfa")).await;
+        assert_eq!(bench.key("here-mfa"), bench.key("there-mfa"));
+        assert_eq!(bench.sessions(), 2);
+        let is_well = |identity| bench.reader(identity).load().trouble.is_none();
+        assert!(is_well("here-mfa") && is_well("there-mfa"));
+
+        // What one forgets, the other does not bring back.
+        bench.reader("here-mfa").forget();
+        until(|| bench.reader("here-mfa").load().held.is_none()).await;
+        bench.reader("here-mfa").demand();
+        until(|| bench.reader("here-mfa").load().trouble.is_some()).await;
+        assert_eq!(bench.sessions(), 2);
+    });
+}
+
+#[test]
+fn no_code_goes_to_two_identities_of_one_device() {
+    run(async || {
+        let clock = TestClock::new();
+        let aws = aws(&clock).await;
+        let host = Host::asking(&aws.url());
+        let identities = [
+            ("one", host.keys(KEY, "one")),
+            ("one-mfa", session("one", CodeSource::Ask)),
+            ("two", host.keys(OTHER_KEY, "two")),
+            ("two-mfa", session("two", CodeSource::Ask)),
+        ];
+        let bench = Bench::with(clock, aws, host, identities).await;
+        bench.codes(&["111111", "222222"]);
+        let whose = bench.answer(None, "111111").await.unwrap_err();
+        assert!(matches!(whose, NotAccepted::Ambiguous { .. }), "{whose:?}");
+        bench.answer(Some("one-mfa"), "111111").await.unwrap();
+        let used = bench.answer(Some("two-mfa"), "111111").await.unwrap_err();
+        assert!(matches!(used, NotAccepted::AlreadyUsed { .. }), "{used:?}");
+        assert_eq!(bench.sessions(), 1);
+        bench.answer(None, "222222").await.unwrap();
+        assert_ne!(bench.served("one-mfa").await, bench.served("two-mfa").await);
+    });
+}
+
+#[test]
+fn no_code_is_sent_again_after_a_restart() {
+    run(async || {
+        let bench = Bench::usual().await;
+        bench.codes(&["222222"]);
+        bench.answer(None, "111111").await.unwrap_err();
+        // Another process on the same host, within the step.
+        let Bench {
+            clock, aws, host, ..
+        } = bench;
+        let identities = [
+            ("ops", host.keys(KEY, "secret")),
+            ("ops-mfa", session("ops", CodeSource::Ask)),
+        ];
+        let bench = Bench::with(clock, aws, host, identities).await;
+        let used = bench.answer(None, "111111").await.unwrap_err();
+        assert!(matches!(used, NotAccepted::AlreadyUsed { .. }), "{used:?}");
+        assert_eq!(bench.sessions(), 1);
+        bench.answer(None, "222222").await.unwrap();
+        assert!(!text(&bench.host.path("used-codes")).contains("222222"));
+    });
+}
