@@ -6,6 +6,7 @@ mod keys;
 mod metadata;
 mod order;
 mod process;
+mod survey;
 mod tls;
 
 use std::net::SocketAddr;
