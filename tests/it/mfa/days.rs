@@ -52,7 +52,7 @@ async fn restarted(bench: Bench) -> Bench {
 
 /// One of few, so that many come twice.
 fn digits(chance: &mut Chance) -> String {
-    format!("{:06}", chance.between(0, 5))
+    format!("{:06}", chance.between(0, 3))
 }
 
 fn minutes(chance: &mut Chance, most: u64) -> Duration {
@@ -96,7 +96,7 @@ fn no_day_sends_a_code_twice_or_costs_a_session_that_lives() {
             let mut chance = Chance::new(seed);
             let mut bench = Bench::usual().await;
             let (mut seen, mut sent) = (Seen::default(), 0);
-            for _ in 0..40 {
+            for _ in 0..80 {
                 happen(&bench, &mut chance, &mut sent).await;
                 bench.reader("ops-mfa").demand();
                 bench.quiet().await;
@@ -109,7 +109,12 @@ fn no_day_sends_a_code_twice_or_costs_a_session_that_lives() {
                 assert_eq!(bench.key("ops-mfa").is_some(), lives, "seed {seed}");
                 let wants_code = !bench.challenges.list().is_empty();
                 assert!(lives || wants_code, "seed {seed}");
-                bench.clock.advance(minutes(&mut chance, 60));
+                let pause = if chance.one_in(3) {
+                    minutes(&mut chance, 90)
+                } else {
+                    Duration::from_secs(chance.between(0, 40))
+                };
+                bench.clock.advance(pause);
                 bench.quiet().await;
                 if chance.one_in(10) {
                     bench = restarted(bench).await;
