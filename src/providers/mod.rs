@@ -8,6 +8,7 @@ pub mod imds;
 pub mod keys;
 mod mfa_code;
 mod mfa_session;
+mod mfa_verdict;
 pub mod process;
 pub mod profile;
 mod served;

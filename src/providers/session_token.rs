@@ -7,7 +7,7 @@ use super::mfa_session::MfaSession;
 use super::shared_session::{Owner, Session};
 use super::source::{News, Source, SourceIdentity};
 use super::sts::{Settings, Sts, Unanswered};
-use super::{Context, Provider, Providing, Unprovided, mfa_code, providing};
+use super::{Context, Provider, Providing, Unprovided, mfa_code, mfa_verdict, providing};
 use crate::aws::sts::{self, GetSessionToken, Request};
 use crate::challenge::{MfaCode, Verdict};
 use crate::credentials::{Credentials, Failure, Principal, Provided, Renewal};
@@ -44,10 +44,6 @@ pub enum CodeSource {
     /// A program prints them.
     Command(Command),
 }
-
-/// A wrong code of a device that nobody types is no slip: the next one is tried this much later,
-/// so that AWS is not asked with one after the other.
-const AFTER_WRONG_CODE: Duration = Duration::from_mins(5);
 
 pub(super) struct SessionTokenProvider {
     config: Config,
@@ -143,7 +139,7 @@ impl SessionTokenProvider {
                     return Ok(self.provided_session(&session));
                 }
                 Err(unanswered) => {
-                    answered.conclude(verdict(&unanswered));
+                    answered.conclude(mfa_verdict::for_person(&unanswered));
                     word = Some(unanswered.failure.message);
                 }
             }
@@ -185,7 +181,7 @@ impl SessionTokenProvider {
                 if !unanswered.was_sent {
                     claim.release();
                 }
-                Err(without_person(unanswered, serial).into())
+                Err(mfa_verdict::without_person(unanswered, serial).into())
             }
         }
     }
@@ -251,39 +247,6 @@ impl SessionTokenProvider {
             issued: None,
             source: format!("session of {}", self.source.name()).into(),
         }
-    }
-}
-
-/// What whoever left the code is told.
-fn verdict(unanswered: &Unanswered) -> Verdict {
-    let message = unanswered.failure.message.clone();
-    match &unanswered.refusal {
-        _ if !unanswered.was_sent => Verdict::Unsent(message),
-        Some(refusal) if refusal.is_wrong_mfa_code() => Verdict::Refused(word(refusal)),
-        Some(_) if !unanswered.failure.class.may_pass() => Verdict::Refused(message),
-        _ => Verdict::Unclear(message),
-    }
-}
-
-/// AWS's own, without its full stop.
-fn word(refusal: &sts::Refusal) -> String {
-    refusal.message.trim_end_matches(['.', ' ']).to_owned()
-}
-
-/// What a code that nobody typed has come to.
-fn without_person(unanswered: Unanswered, serial: &str) -> Failure {
-    let is_wrong = |it: &&sts::Refusal| it.is_wrong_mfa_code();
-    match unanswered.refusal.as_ref().filter(is_wrong) {
-        Some(refusal) => Failure {
-            retry_after: Some(AFTER_WRONG_CODE),
-            ..Failure::denied(format!(
-                "AWS refused the code of MFA device {serial}: {}; check that the serial is that of \
-                 the device whose secret or command this is, that nobody else uses its codes, and \
-                 that the clocks are right",
-                word(refusal)
-            ))
-        },
-        None => unanswered.failure,
     }
 }
 

@@ -19,8 +19,9 @@ use crate::support::patience::run;
 struct Whole {
     clock: Arc<TestClock>,
     aws: FakeAws,
-    host: Host,
     daemon: InProcess,
+    /// Its files, for as long as it runs.
+    _host: Host,
 }
 
 impl Whole {
@@ -52,8 +53,8 @@ impl Whole {
         let whole = Self {
             clock,
             aws,
-            host,
             daemon,
+            _host: host,
         };
         until(|| whole.daemon.status().challenges.len() == 1).await;
         whole
@@ -238,7 +239,7 @@ fn the_service_manager_and_the_hook_hear_of_each_announcement_once() {
         whole.aws.mfa_codes(SERIAL, &["111111"]);
         let mut stages = vec!["asked"];
         for stage in ["answered", "first-warning", "last-warning", "lapsed"] {
-            heard(&whole, &told, &stages).await;
+            heard(&told, &stages).await;
             match stage {
                 "answered" => {
                     whole.credd(&["mfa"], "111111").await.data();
@@ -249,7 +250,7 @@ fn the_service_manager_and_the_hook_hear_of_each_announcement_once() {
             }
             stages.push(stage);
         }
-        heard(&whole, &told, &stages).await;
+        heard(&told, &stages).await;
         let ends = "2026-11-22T21:30:00Z";
         let lines: Vec<String> = stages
             .iter()
@@ -278,8 +279,7 @@ fn the_service_manager_and_the_hook_hear_of_each_announcement_once() {
 }
 
 /// Waits until the hook has been told so many things.
-async fn heard(whole: &Whole, told: &Path, stages: &[&str]) {
-    let _ = &whole.host;
+async fn heard(told: &Path, stages: &[&str]) {
     let (told, count) = (told.to_owned(), stages.len());
     let waiting = tokio::task::spawn_blocking(move || {
         eventually("the hook is told", || {

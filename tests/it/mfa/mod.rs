@@ -3,6 +3,7 @@
 mod asking;
 mod by_itself;
 mod daemon;
+mod days;
 mod sharing;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use credd::program::Command;
 use credd::providers::chain::Link;
 use credd::providers::session_token::{self, CodeSource, Mfa};
 use credd::providers::sts::Settings;
-use credd::providers::{SourceIdentity, Surroundings, assume_role, keys};
+use credd::providers::{SourceIdentity, Surroundings, assume_role, keys, profile};
 use credd::refresh::{Answer, Identities, Opened, Parts, SnapshotReader};
 use credd::secret_place::SecretPlace;
 use serde_json::Value;

@@ -104,3 +104,45 @@ fn no_code_is_sent_again_after_a_restart() {
         assert!(!text(&bench.host.path("used-codes")).contains("222222"));
     });
 }
+
+#[test]
+fn profiles_of_one_users_keys_share_the_session_and_name_who_needs_it() {
+    run(async || {
+        let clock = TestClock::new();
+        let aws = aws(&clock).await;
+        let host = Host::asking(&aws.url());
+        let config = host.path("config");
+        let profiles = format!(
+            "[profile ops]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n\
+             [profile deploy]\nrole_arn = {DEPLOY}\nsource_profile = ops\n\
+             mfa_serial = {SERIAL}\n\
+             [profile twin]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n\
+             [profile billing]\nrole_arn = {BILLING}\nsource_profile = twin\n\
+             mfa_serial = {SERIAL}\n"
+        );
+        files::write_private(&config, profiles.as_bytes()).unwrap();
+        let link = |profile: &str| {
+            Link::Profile(profile::Config {
+                profile: Some(profile.to_owned()),
+                config_file: Some(config.clone()),
+                ..profile::Config::default()
+            })
+        };
+        let identities = [("deploy", link("deploy")), ("billing", link("billing"))];
+        let bench = Bench::with(clock, aws, host, identities).await;
+        let open = bench.challenges.list();
+        assert_eq!(open.len(), 1, "{open:?}");
+        for identity in ["deploy", "billing"] {
+            let advice = bench.failure(identity).advice;
+            assert!(
+                advice.contains(&format!("`credd mfa {identity}`")),
+                "{advice}"
+            );
+        }
+        bench.codes(&["111111"]);
+        bench.answer(Some("billing"), "111111").await.unwrap();
+        bench.served("deploy").await;
+        bench.served("billing").await;
+        assert_eq!(bench.sessions(), 1);
+    });
+}
