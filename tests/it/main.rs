@@ -15,6 +15,7 @@ mod imds_vectors;
 mod profile_file_vectors;
 mod programs;
 mod refresh;
+mod roles;
 mod serving;
 mod sigv4_vectors;
 mod simulation;
