@@ -4,6 +4,7 @@ mod asking;
 mod demo;
 mod exec;
 mod instances;
+mod orders;
 mod restart;
 mod signals;
 mod silence;

@@ -206,7 +206,7 @@ fn provided_keys(profiles: &Profiles, locations: &Locations) -> Result<Provided,
             source: format!("profile {name}").into(),
         }),
         Keys::Without(missing) => {
-            let problem = format!("profile `{name}` has no {missing}; add it");
+            let problem = format!("profile missing {missing}: add it to profile `{name}`");
             Err(Failure::misconfigured(problem).into())
         }
         Keys::None => {
@@ -217,8 +217,13 @@ fn provided_keys(profiles: &Profiles, locations: &Locations) -> Result<Provided,
 }
 
 fn missing(name: &str, profiles: &Profiles, locations: &Locations) -> String {
+    let none_at_all = if profiles.profile_names().next().is_none() {
+        ": No profiles were defined"
+    } else {
+        ""
+    };
     format!(
-        "there is no profile `{name}` in {}{}",
+        "there is no profile `{name}` in {}{none_at_all}{}",
         files(locations),
         passed_over(profiles)
     )

@@ -215,12 +215,14 @@ impl Walk<'_> {
         let source = text(section, "source_profile").unwrap_or_default();
         let Some(of_source) = self.reader.profiles.profile(source) else {
             return unclear(format!(
-                "could not find source profile {source} referenced from {name}"
+                "could not find source profile {} referenced from {name}",
+                printable(source)
             ));
         };
         // Keys end a chain wherever they stand but at its beginning, even in the very profile
         // that names itself as its source.
         if has_keys(of_source) {
+            self.visited.push(source.to_owned());
             if let Some(serial) = text(of_source, "mfa_serial") {
                 self.require_mfa(serial)?;
             }
@@ -264,9 +266,10 @@ impl Walk<'_> {
             "ec2instancemetadata" => Link::InstanceMetadata(imds::Config::default()),
             _ => {
                 return unclear(format!(
-                    "profile `{name}` referenced `{source}` provider but that provider is not \
-                     supported; `credential_source` is Environment, EcsContainer or \
-                     Ec2InstanceMetadata"
+                    "profile referenced `{}` provider but that provider is not supported: \
+                     `credential_source` of profile `{name}` is Environment, EcsContainer or \
+                     Ec2InstanceMetadata",
+                    printable(source)
                 ));
             }
         };
@@ -414,6 +417,14 @@ fn session_name(name: &str, section: &Section) -> Result<Option<SessionName>, Un
         .map_err(|error| Unclear(format!("`role_session_name` of profile `{name}`: {error}")))
 }
 
+/// A value as a message shows it: short, and nothing that could move a cursor.
+fn printable(value: &str) -> String {
+    let shown = value.chars().take(100);
+    shown
+        .map(|it| if it.is_control() { ' ' } else { it })
+        .collect()
+}
+
 fn is_long_lived(section: &Section) -> bool {
     has_keys(section) && text(section, "aws_session_token").is_none()
 }
@@ -427,3 +438,6 @@ fn has_keys(section: &Section) -> bool {
 fn text<'a>(section: &'a Section, key: &str) -> Option<&'a str> {
     section.property(key).filter(|value| !value.is_empty())
 }
+
+#[cfg(test)]
+mod tests;

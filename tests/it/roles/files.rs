@@ -17,7 +17,7 @@ fn a_profile_file_that_breaks_costs_nothing_before_the_set_in_hand_ends() {
         let good = house.key("deploy").unwrap();
         for (broken, said) in [
             ("[profile deploy", "must end with ']'"),
-            ("", "there is no profile `deploy`"),
+            ("", "No profiles were defined"),
             (
                 "[profile deploy]\n",
                 "did not contain credential information",
@@ -50,6 +50,25 @@ fn a_profile_file_that_breaks_costs_nothing_before_the_set_in_hand_ends() {
         assert_ne!(house.key("deploy"), Some(good));
         assert!(!house.journal.text().contains(CANARY));
     });
+}
+
+#[test]
+fn half_of_a_profiles_keys_is_told_by_the_half_that_is_missing() {
+    let (id, secret) = ("aws_access_key_id", "aws_secret_access_key");
+    for (there, missing) in [(id, secret), (secret, id)] {
+        run(async move || {
+            let text = format!("[profile ops]\n{there} = CANARY\n");
+            let house = Ground::new()
+                .await
+                .profiles(&text)
+                .open(&[("ops", profile("ops"))]);
+            house.warm().await;
+            let failure = house.failure("ops").unwrap();
+            let said = format!("profile missing {missing}");
+            assert!(failure.message.contains(&said), "{failure}");
+            assert!(!failure.message.contains(CANARY), "{failure}");
+        });
+    }
 }
 
 /// A profile whose credentials a program prints, and a role that is assumed with them.
