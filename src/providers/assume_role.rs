@@ -85,9 +85,9 @@ impl AssumeRoleProvider {
     }
 
     async fn attempt(&mut self) -> Result<Provided, Unprovided> {
-        let signer = self.source.credentials().await;
-        self.waits_for_source = signer.is_err();
-        let signer = signer?;
+        self.waits_for_source = true;
+        let signer = self.source.credentials().await?;
+        self.waits_for_source = false;
         let role_arn = self.config.role_arn.clone();
         let request = Request::AssumeRole(self.request(&signer).await?);
         match self.sts.mint(&request, Some(&signer)).await {

@@ -46,7 +46,8 @@ pub trait Source: Send + std::fmt::Debug {
     /// Dropping it loses nothing.
     fn changed(&mut self) -> News<'_>;
 
-    /// Says that AWS takes the set no longer, whatever its expiry says.
+    /// Says that AWS takes the set that was last given no longer, whatever its expiry says. It is
+    /// not given again.
     fn reject(&mut self);
 }
 

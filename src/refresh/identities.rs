@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::snapshot::{SnapshotReader, Usable};
 use super::task::{Refresher, refresher};
 use crate::clock::SharedClock;
-use crate::credentials::Failure;
+use crate::credentials::{Credentials, Failure};
 use crate::identity::IdentityName;
 use crate::providers::chain::{self, Link};
 use crate::providers::source::{Current, News, Source, SourceIdentity, Sources};
@@ -34,13 +34,15 @@ struct Keeping {
     /// Those that others are derived from.
     sources: BTreeSet<IdentityName>,
     parts: Parts,
-    kept: Mutex<Vec<(Recipe, Weak<Node>)>>,
+    /// Equal unnamed ones are one. Named ones are as many as there are names, however equal they
+    /// are otherwise: each is refreshed, forgotten and logged by its own.
+    kept: Mutex<Vec<(SourceIdentity, Weak<Node>)>>,
     begun: mpsc::UnboundedSender<Kept>,
 }
 
-/// All that makes one kept identity another than the next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a kept identity is made of.
 struct Recipe {
+    name: IdentityName,
     links: Vec<Link>,
     /// Whether long-lived keys are turned into a session, as they are before anybody gets them.
     is_served: bool,
@@ -92,8 +94,8 @@ impl Identities {
         parts: Parts,
     ) -> (Opened, mpsc::UnboundedReceiver<Kept>) {
         let (begun, to_run) = mpsc::unbounded_channel();
-        let sources = named.values().flatten().filter_map(Link::from);
-        let sources = sources.filter_map(SourceIdentity::named).cloned().collect();
+        let sources = named.values().flatten().filter_map(built_on);
+        let sources = sources.cloned().collect();
         let identities = Self(Arc::new(Keeping {
             named,
             sources,
@@ -110,24 +112,24 @@ impl Identities {
 
     fn node(&self, source: &SourceIdentity, on_behalf: &IdentityName) -> Arc<Node> {
         let keeping = &*self.0;
-        let (name, recipe) = keeping.recipe(source, on_behalf);
-        let known = |kept: &[(Recipe, Weak<Node>)]| {
-            let mut kept = kept.iter();
-            kept.find_map(|(it, node)| node.upgrade().filter(|_| *it == recipe))
-        };
-        if let Some(node) = known(&keeping.lock()) {
+        if let Some(node) = keeping.known(source) {
             return node;
         }
+        let Recipe {
+            name,
+            links,
+            is_served,
+        } = keeping.recipe(source, on_behalf);
         // Not under the lock: a provider opens its own source.
         let context = Context {
             identity: name.clone(),
             surroundings: keeping.parts.surroundings.clone(),
             sources: Arc::new(self.clone()),
         };
-        let provider = if recipe.is_served {
-            chain::build_served(&recipe.links, &context)
+        let provider = if is_served {
+            chain::build_served(&links, &context)
         } else {
-            Box::new(chain::build(&recipe.links, &context))
+            Box::new(chain::build(&links, &context))
         };
         let clock = Arc::clone(&keeping.parts.surroundings.clock);
         let draws = (keeping.parts.draws)(&name);
@@ -144,32 +146,49 @@ impl Identities {
         });
         let mut kept = keeping.lock();
         kept.retain(|(_, node)| node.strong_count() > 0);
-        kept.push((recipe, Arc::downgrade(&node)));
+        kept.push((source.clone(), Arc::downgrade(&node)));
         node
     }
 }
 
 impl Keeping {
-    fn recipe(&self, source: &SourceIdentity, on_behalf: &IdentityName) -> (IdentityName, Recipe) {
+    fn known(&self, source: &SourceIdentity) -> Option<Arc<Node>> {
+        let kept = self.lock();
+        let (_, node) = kept.iter().find(|(it, _)| it == source)?;
+        node.upgrade()
+    }
+
+    fn recipe(&self, source: &SourceIdentity, on_behalf: &IdentityName) -> Recipe {
         match source {
             SourceIdentity::Named(name) => {
                 let links = self.named.get(name).cloned().unwrap_or_default();
-                let is_served = chain::may_be_long_lived(&links) && !self.sources.contains(name);
-                (name.clone(), Recipe { links, is_served })
+                Recipe {
+                    name: name.clone(),
+                    is_served: chain::may_be_long_lived(&links) && !self.sources.contains(name),
+                    links,
+                }
             }
             SourceIdentity::Unnamed(links) => {
                 let name = IdentityName::parse(&format!("{on_behalf}.from"));
-                let recipe = Recipe {
+                Recipe {
+                    name: name.unwrap_or_else(|_| on_behalf.clone()),
                     links: links.clone(),
                     is_served: false,
-                };
-                (name.unwrap_or_else(|_| on_behalf.clone()), recipe)
+                }
             }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Recipe, Weak<Node>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(SourceIdentity, Weak<Node>)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The named identity that a link is derived from, by way of however many unnamed ones.
+fn built_on(link: &Link) -> Option<&IdentityName> {
+    match link.from()? {
+        SourceIdentity::Named(name) => Some(name),
+        SourceIdentity::Unnamed(links) => links.iter().find_map(built_on),
     }
 }
 
@@ -179,6 +198,8 @@ impl Sources for Identities {
         Box::new(View {
             published: node.reader.published(),
             node,
+            given: None,
+            rejected: None,
         })
     }
 }
@@ -188,6 +209,40 @@ impl Sources for Identities {
 struct View {
     node: Arc<Node>,
     published: watch::Receiver<u64>,
+    /// The last set that was used.
+    given: Option<Arc<Credentials>>,
+    /// One that AWS takes no longer.
+    rejected: Option<Arc<Credentials>>,
+}
+
+impl View {
+    /// Nothing where something is about to come.
+    fn look(&mut self) -> Option<Result<Arc<Credentials>, Failure>> {
+        let snapshot = self.node.reader.load();
+        match snapshot.usable(self.node.clock.now()) {
+            Usable::Credentials(set) if is_same(self.rejected.as_ref(), set) => {
+                let no_other = || Failure::transient("AWS takes its session no longer");
+                let trouble = snapshot.trouble.as_ref();
+                let why = trouble.map_or_else(no_other, |it| it.failure.clone());
+                Some(Err(self.failure(&why)))
+            }
+            Usable::Credentials(set) => {
+                self.given = Some(Arc::clone(set));
+                Some(Ok(Arc::clone(set)))
+            }
+            Usable::Unavailable(why) => Some(Err(self.failure(why))),
+            Usable::Wait => None,
+        }
+    }
+
+    fn failure(&self, why: &Failure) -> Failure {
+        let name = self.node.reader.identity();
+        Failure {
+            message: format!("its source, {name}: {}", why.message),
+            retry_after: None,
+            ..why.clone()
+        }
+    }
 }
 
 impl Source for View {
@@ -199,18 +254,10 @@ impl Source for View {
         Box::pin(async {
             loop {
                 self.published.borrow_and_update();
-                match self.node.reader.load().usable(self.node.clock.now()) {
-                    Usable::Credentials(credentials) => return Ok(Arc::clone(credentials)),
-                    Usable::Unavailable(failure) => {
-                        let name = self.node.reader.identity();
-                        return Err(Failure {
-                            message: format!("its source, {name}: {}", failure.message),
-                            retry_after: None,
-                            ..failure.clone()
-                        });
-                    }
-                    Usable::Wait => self.node.reader.demand(),
+                if let Some(outcome) = self.look() {
+                    return outcome;
                 }
+                self.node.reader.demand();
                 if self.published.changed().await.is_err() {
                     return Err(Failure::transient("its source has ended"));
                 }
@@ -227,6 +274,16 @@ impl Source for View {
     }
 
     fn reject(&mut self) {
-        self.node.reader.replace();
+        let given = self.given.take();
+        // The source may have another by now.
+        match self.node.reader.load().usable(self.node.clock.now()) {
+            Usable::Credentials(set) if is_same(given.as_ref(), set) => self.node.reader.replace(),
+            _ => {}
+        }
+        self.rejected = given;
     }
+}
+
+fn is_same(one: Option<&Arc<Credentials>>, other: &Arc<Credentials>) -> bool {
+    one.is_some_and(|one| Arc::ptr_eq(one, other))
 }

@@ -86,7 +86,10 @@ impl Refresher {
                 biased;
                 () = jumps.next() => due = due.min(self.keeper.due_by_the_wall_clock()),
                 order = self.orders.next() => due = self.obey(order, due),
-                () = self.provider.news() => due = clock.boot(),
+                // What was forgotten is of no interest until somebody asks.
+                () = self.provider.news(), if self.keeper.snapshot.attempts > 0 => {
+                    due = clock.boot();
+                }
                 () = clock.sleep_until(wake) => {}
             }
             if clock.boot() >= due {

@@ -15,6 +15,7 @@ mod judge;
 mod judges;
 mod moto;
 mod relay;
+mod roles;
 mod upstream;
 
 use std::collections::BTreeSet;

@@ -7,6 +7,7 @@ mod dry_run;
 mod exec;
 mod explain;
 mod instances;
+mod orders;
 mod restart;
 mod signals;
 mod silence;

@@ -16,6 +16,7 @@ mod mfa;
 mod profile_file_vectors;
 mod programs;
 mod refresh;
+mod roles;
 mod serving;
 mod sigv4_vectors;
 mod simulation;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::chain::{self, Chain, Link};
 use super::session_token::CodeSource;
-use super::source::News;
+use super::source::{News, SourceIdentity};
 use super::{Context, Provider, Providing, Unprovided, providing};
 use crate::aws::profile_file::{self, Location, Locations, Profiles, Section};
 use crate::clock::Timestamp;
@@ -14,6 +14,7 @@ use crate::credentials::{
     AccessKeyId, Credentials, Failure, Principal, Provided, Renewal, described,
 };
 use crate::environment::Environment;
+use crate::program::check_owned;
 use crate::secret::Secret;
 use plan::{Plan, Reader};
 
@@ -162,7 +163,12 @@ impl ProfileProvider {
                 self.chain = None;
                 provided_keys(&read.profiles, &read.locations)
             }
-            Plan::Hop(link) => self.run(*link, &read.locations.profile).await,
+            Plan::Hop(link) => {
+                if runs_programs(&link) {
+                    check_files(&read.locations).await?;
+                }
+                self.run(*link, &read.locations.profile).await
+            }
         }
     }
 
@@ -226,6 +232,33 @@ impl Provider for ProfileKeysProvider {
     }
 }
 
+fn runs_programs(link: &Link) -> bool {
+    match link.from() {
+        Some(SourceIdentity::Unnamed(links)) => links.iter().any(runs_programs),
+        _ => matches!(link, Link::Process(_)),
+    }
+}
+
+/// Whoever can write a file that programs are named in can run what they like as credd.
+async fn check_files(locations: &Locations) -> Result<(), Failure> {
+    let files = [&locations.config, &locations.credentials];
+    let paths = files.map(|file| file.as_ref().map(|location| location.path.clone()));
+    // A path may lead over a network that hangs.
+    let checked = tokio::task::spawn_blocking(move || {
+        let mut there = paths.iter().flatten().filter(|path| path.exists());
+        there.try_for_each(|path| check_owned(path))
+    });
+    let unsafe_file = match checked.await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(problem)) => problem.to_string(),
+        Err(error) => error.to_string(),
+    };
+    Err(Failure::misconfigured(format!(
+        "a `credential_process` is run only where nobody but root and credd's user could have \
+         written it: {unsafe_file}"
+    )))
+}
+
 async fn load(locations: &Locations) -> Result<Profiles, Failure> {
     profile_file::load(locations)
         .await
@@ -245,7 +278,7 @@ fn provided_keys(profiles: &Profiles, locations: &Locations) -> Result<Provided,
             source: format!("profile {name}").into(),
         }),
         Keys::Without(missing) => {
-            let problem = format!("profile `{name}` has no {missing}; add it");
+            let problem = format!("profile missing {missing}: add it to profile `{name}`");
             Err(Failure::misconfigured(problem).into())
         }
         Keys::None => {
@@ -256,8 +289,13 @@ fn provided_keys(profiles: &Profiles, locations: &Locations) -> Result<Provided,
 }
 
 fn missing(name: &str, profiles: &Profiles, locations: &Locations) -> String {
+    let none_at_all = if profiles.profile_names().next().is_none() {
+        ": No profiles were defined"
+    } else {
+        ""
+    };
     format!(
-        "there is no profile `{name}` in {}{}",
+        "there is no profile `{name}` in {}{none_at_all}{}",
         files(locations),
         passed_over(profiles)
     )

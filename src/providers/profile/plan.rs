@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::ProfileKeys;
 use crate::aws::arn::Arn;
 use crate::aws::profile_file::{Locations, Profiles, Section};
+use crate::aws::region::Region;
 use crate::aws::service_endpoint::{EndpointSettings, Service};
 use crate::environment::Environment;
 use crate::program::Command;
@@ -85,6 +86,7 @@ impl Reader<'_> {
             reader: *self,
             visited: Vec::new(),
             mfa_serial: None,
+            region: None,
         };
         let plan = walk.plan(name)?;
         let section = self.section(name)?;
@@ -101,14 +103,10 @@ impl Reader<'_> {
         section.ok_or_else(|| Unclear(format!("there is no profile `{name}`")))
     }
 
-    fn settings(&self, section: &Section) -> Result<Settings, Unclear> {
-        EndpointSettings::of(
-            Service::Sts,
-            self.environment,
-            Some((self.profiles, section)),
-        )
-        .map(Settings::Profile)
-        .map_err(|problem| Unclear(problem.to_string()))
+    fn settings(&self, section: &Section) -> Result<EndpointSettings, Unclear> {
+        let profiles = Some((self.profiles, section));
+        EndpointSettings::of(Service::Sts, self.environment, profiles)
+            .map_err(|problem| Unclear(problem.to_string()))
     }
 
     fn keys(&self, name: &str) -> SourceIdentity {
@@ -126,6 +124,10 @@ impl Reader<'_> {
         section: &Section,
         mfa_serial: Option<&str>,
     ) -> Result<Link, Unclear> {
+        // Not the region of a role: roles in different ones share the session, and its code.
+        let settings = self.settings(section)?;
+        let device = mfa_serial.and_then(|serial| Arn::parse(serial).ok());
+        let region = Some(settings.region_for(device.as_ref()));
         Ok(Link::SessionToken(session_token::Config {
             from: self.keys(name),
             mfa: mfa_serial.map(|serial| Mfa {
@@ -133,7 +135,7 @@ impl Reader<'_> {
                 code: self.mfa_code.clone(),
             }),
             lifetime: None,
-            settings: self.settings(section)?,
+            settings: Settings::Profile(EndpointSettings { region, ..settings }),
         }))
     }
 }
@@ -144,13 +146,27 @@ struct Walk<'a> {
     visited: Vec<String>,
     /// Of the device whose code the keys at the end of the chain need.
     mfa_serial: Option<String>,
+    /// Of the last profile that says one. Hops that say none are asked there too: SDKs ask all of
+    /// them in the region of the profile that is meant.
+    region: Option<Region>,
 }
+
+/// Profiles from the one that is meant to the last. Nobody needs as many; a file may hold any
+/// number.
+const LONGEST_CHAIN: usize = 16;
 
 impl Walk<'_> {
     fn plan(&mut self, name: &str) -> Result<Plan, Unclear> {
         let reader = self.reader;
         let section = reader.section(name)?;
         self.visited.push(name.to_owned());
+        if self.visited.len() > LONGEST_CHAIN {
+            let first = self.visited.first().map_or(name, String::as_str);
+            return unclear(format!(
+                "the chain of profiles that begins with `{first}` has more than {LONGEST_CHAIN}; \
+                 shorten it"
+            ));
+        }
         if let Some(serial) = text(section, "mfa_serial") {
             self.require_mfa(serial)?;
         }
@@ -163,12 +179,16 @@ impl Walk<'_> {
                  `credential_process`"
             )),
             Way::Process => self.process(name, section).map(hop),
-            Way::WebIdentity => web_identity(name, section, reader.settings(section)?).map(hop),
+            Way::WebIdentity => {
+                self.refuse_mfa(name, "web_identity_token_file")?;
+                web_identity(name, section, self.settings(section)?).map(hop)
+            }
             Way::SourceProfile | Way::CredentialSource => {
                 let role_arn = role_arn(name, section)?;
                 let Some(role_arn) = role_arn else {
                     return unclear(format!("profile `{name}` names a source but no `role_arn`"));
                 };
+                let settings = self.settings(section)?;
                 let from = match way {
                     Way::SourceProfile => self.source_profile(name, section)?,
                     _ => self.credential_source(name, section)?,
@@ -177,23 +197,32 @@ impl Walk<'_> {
                     external_id: text(section, "external_id").map(str::to_owned),
                     lifetime: duration(name, section)?,
                     session_name: session_name(name, section)?,
-                    settings: reader.settings(section)?,
+                    settings,
                     ..assume_role::Config::of(from, role_arn)
                 })))
             }
         }
     }
 
+    fn settings(&mut self, section: &Section) -> Result<Settings, Unclear> {
+        let settings = self.reader.settings(section)?;
+        let region = settings.region.clone().or_else(|| self.region.clone());
+        self.region.clone_from(&region);
+        Ok(Settings::Profile(EndpointSettings { region, ..settings }))
+    }
+
     fn source_profile(&mut self, name: &str, section: &Section) -> Result<SourceIdentity, Unclear> {
         let source = text(section, "source_profile").unwrap_or_default();
         let Some(of_source) = self.reader.profiles.profile(source) else {
             return unclear(format!(
-                "could not find source profile {source} referenced from {name}"
+                "could not find source profile {} referenced from {name}",
+                printable(source)
             ));
         };
         // Keys end a chain wherever they stand but at its beginning, even in the very profile
         // that names itself as its source.
         if has_keys(of_source) {
+            self.visited.push(source.to_owned());
             if let Some(serial) = text(of_source, "mfa_serial") {
                 self.require_mfa(serial)?;
             }
@@ -237,9 +266,10 @@ impl Walk<'_> {
             "ec2instancemetadata" => Link::InstanceMetadata(imds::Config::default()),
             _ => {
                 return unclear(format!(
-                    "profile `{name}` referenced `{source}` provider but that provider is not \
-                     supported; `credential_source` is Environment, EcsContainer or \
-                     Ec2InstanceMetadata"
+                    "profile referenced `{}` provider but that provider is not supported: \
+                     `credential_source` of profile `{name}` is Environment, EcsContainer or \
+                     Ec2InstanceMetadata",
+                    printable(source)
                 ));
             }
         };
@@ -387,6 +417,14 @@ fn session_name(name: &str, section: &Section) -> Result<Option<SessionName>, Un
         .map_err(|error| Unclear(format!("`role_session_name` of profile `{name}`: {error}")))
 }
 
+/// A value as a message shows it: short, and nothing that could move a cursor.
+fn printable(value: &str) -> String {
+    let shown = value.chars().take(100);
+    shown
+        .map(|it| if it.is_control() { ' ' } else { it })
+        .collect()
+}
+
 fn is_long_lived(section: &Section) -> bool {
     has_keys(section) && text(section, "aws_session_token").is_none()
 }
@@ -400,3 +438,6 @@ fn has_keys(section: &Section) -> bool {
 fn text<'a>(section: &'a Section, key: &str) -> Option<&'a str> {
     section.property(key).filter(|value| !value.is_empty())
 }
+
+#[cfg(test)]
+mod tests;

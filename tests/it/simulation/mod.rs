@@ -7,21 +7,25 @@
 mod checks;
 mod clock;
 mod fleet;
+mod sts;
 mod weather;
 mod world;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use credd::aws::arn::Arn;
 use credd::clock::{Clock, SharedClock, SystemClock};
 use credd::environment::Environment;
 use credd::identity::IdentityName;
 use credd::providers::chain::{self, Link};
-use credd::providers::{Context, Provider, Surroundings, container, imds};
-use credd::refresh::{SnapshotReader, refresher};
+use credd::providers::{
+    Context, Provider, SourceIdentity, Surroundings, assume_role, container, imds,
+};
+use credd::refresh::{Identities, Opened, Parts, SnapshotReader, refresher};
 use tokio::task::JoinSet;
 
-use self::checks::{Checks, Observed};
+use self::checks::{Checks, Log, Observed};
 use self::clock::SimulatedClock;
 use self::weather::{Event, Weather};
 use self::world::{Mint, Source, World};
@@ -76,6 +80,11 @@ fn a_seed_decides_everything() {
     assert!(simulated(1).text != simulated(2).text);
 }
 
+thread_local! {
+    /// What the identities of this thread's simulation draw from.
+    static DRAWS: std::cell::RefCell<Chance> = std::cell::RefCell::new(Chance::new(0));
+}
+
 /// What came of a seed.
 struct Story {
     text: String,
@@ -101,6 +110,7 @@ struct Simulation {
     journal: Journal,
     diary: Diary,
     refreshers: JoinSet<()>,
+    opened: Vec<Opened>,
     chance: Chance,
     /// When the last fault ended: suspends may put that off.
     healed: Option<Duration>,
@@ -131,13 +141,59 @@ impl Simulation {
             journal: Journal::begin(),
             diary: Diary::default(),
             refreshers: JoinSet::new(),
+            opened: Vec::new(),
             chance,
             healed: None,
         };
-        for source in Source::ALL {
+        for source in Source::ALL.into_iter().filter(|it| !it.is_derived()) {
             simulation.begin(source);
         }
+        simulation.begin_derived();
         simulation
+    }
+
+    /// Roles as a daemon keeps them, each with a source of its own.
+    fn begin_derived(&mut self) {
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", sts::KEY),
+            ("AWS_SECRET_ACCESS_KEY", world::CANARY),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let parts = Parts {
+            surroundings: Surroundings::new(
+                Arc::new(variables.into_iter().collect()),
+                self.world.transport(Source::Instance, self.chance.fork()),
+                Arc::clone(&self.clock) as SharedClock,
+            ),
+            draws: |_| Box::new(DRAWS.with_borrow_mut(Chance::fork)),
+        };
+        DRAWS.set(self.chance.fork());
+        let instance = Link::InstanceMetadata(imds::Config::default());
+        let named = [
+            (Source::Assumed, instance),
+            (Source::Keyed, Link::Environment),
+        ];
+        let named = named.map(|(source, link)| {
+            let arn = format!("arn:aws:iam::123456789012:role/{}", source.name());
+            let from = SourceIdentity::Unnamed(vec![link]);
+            let role = assume_role::Config::of(from, Arn::parse(&arn).unwrap());
+            let name = IdentityName::parse(source.name()).unwrap();
+            (name, vec![Link::AssumeRole(role)])
+        });
+        let (opened, mut begun) = Identities::open_all(named.into(), parts);
+        for source in [Source::Assumed, Source::Keyed] {
+            let reader = &opened.readers()[&IdentityName::parse(source.name()).unwrap()];
+            let clock = Arc::clone(&self.clock);
+            let noting = note_publications(reader.clone(), clock, self.diary.clone());
+            self.refreshers.spawn(noting);
+            let (world, clock) = (Arc::clone(&self.world), Arc::clone(&self.clock));
+            let checks = Checks::new(source, reader.clone(), Log::default(), world, clock);
+            self.checks.push(checks);
+        }
+        while let Ok(kept) = begun.try_recv() {
+            self.refreshers.spawn(kept.run());
+        }
+        self.opened.push(opened);
     }
 
     fn begin(&mut self, source: Source) {
@@ -154,7 +210,7 @@ impl Simulation {
                 uri: Some("http://169.254.170.2/v2/credentials/task".to_owned()),
                 token_file: None,
             })),
-            Source::Minted => None,
+            Source::Minted | Source::Assumed | Source::Keyed => None,
         };
         let provider: Box<dyn Provider> = match link {
             Some(link) => Box::new(chain::build(&[link], &context)),

@@ -115,7 +115,7 @@ impl Window {
         let from = before(chance, HEALED);
         let to = from + Duration::from_secs(chance.between(1, most));
         Self {
-            source: (!chance.one_in(3)).then(|| Source::ALL[index(chance, 3)]),
+            source: (!chance.one_in(3)).then(|| Source::ALL[index(chance, 5)]),
             from,
             to: to.min(HEALED),
             fault,

@@ -14,6 +14,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::clock::{SimulatedClock, at};
+use super::sts;
 use super::weather::{Fault, HORIZON, Weather};
 use crate::support::chance::Chance;
 
@@ -24,16 +25,33 @@ pub(super) enum Source {
     Instance,
     Task,
     Minted,
+    /// A role that is assumed with the instance's.
+    Assumed,
+    /// A role that is assumed with long-lived keys.
+    Keyed,
 }
 
 impl Source {
-    pub(super) const ALL: [Self; 3] = [Self::Instance, Self::Task, Self::Minted];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Instance,
+        Self::Task,
+        Self::Minted,
+        Self::Assumed,
+        Self::Keyed,
+    ];
+
+    /// Whether STS makes its sets.
+    pub(super) fn is_derived(self) -> bool {
+        matches!(self, Self::Assumed | Self::Keyed)
+    }
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Instance => "instance",
             Self::Task => "task",
             Self::Minted => "minted",
+            Self::Assumed => "assumed",
+            Self::Keyed => "keyed",
         }
     }
 }
@@ -74,10 +92,12 @@ impl Set {
 
 #[derive(Debug)]
 pub(super) struct World {
-    clock: Arc<SimulatedClock>,
+    pub(super) clock: Arc<SimulatedClock>,
     weather: Weather,
     sets: Mutex<Sets>,
     mint_lifetime: Duration,
+    /// For what STS was asked, and when.
+    asked: Mutex<Vec<(Source, Duration)>>,
 }
 
 #[derive(Debug)]
@@ -107,6 +127,7 @@ impl World {
             weather,
             sets: Mutex::new(sets),
             mint_lifetime: Duration::from_mins(lifetime),
+            asked: Mutex::default(),
         })
     }
 
@@ -149,9 +170,16 @@ impl World {
         sets.issued[shown[(shown.len() - 1).saturating_sub(back)]]
     }
 
-    fn mint(&self) -> Set {
+    /// When STS was asked for `source`.
+    pub(super) fn asked(&self, source: Source) -> Vec<Duration> {
+        let asked = self.asked.lock().unwrap();
+        let asked = asked.iter().filter(|(it, _)| *it == source);
+        asked.map(|(_, passed)| *passed).collect()
+    }
+
+    pub(super) fn mint(&self, source: Source) -> Set {
         let mut sets = self.sets.lock().unwrap();
-        let serial = sets.issue(Source::Minted, self.clock.truth(), self.mint_lifetime);
+        let serial = sets.issue(source, self.clock.truth(), self.mint_lifetime);
         sets.issued[serial]
     }
 
@@ -210,7 +238,12 @@ impl Wire {
     async fn exchange(&self, request: Request<Bytes>, limits: Limits) -> Result<Response, Stage> {
         let clock = &self.world.clock;
         let mut chance = self.chance();
-        let fault = self.world.fault(self.source);
+        let minted = sts::meant(&request);
+        if let Some(source) = minted {
+            let mut asked = self.world.asked.lock().unwrap();
+            asked.push((source, clock.passed()));
+        }
+        let fault = self.world.fault(minted.unwrap_or(self.source));
         let latency = match fault {
             Some(Fault::NeverAnswers) => limits.total * 2,
             Some(Fault::IsSlow) => Duration::from_millis(chance.between(300, 1_300)),
@@ -220,10 +253,19 @@ impl Wire {
         if latency > limits.read {
             return Err(Stage::Deadline("answer"));
         }
+        if fault == Some(Fault::Refuses) {
+            return Err(Stage::Connect(std::io::ErrorKind::ConnectionRefused.into()));
+        }
+        if let Some(source) = minted {
+            return Ok(sts::answer(
+                &self.world,
+                source,
+                &request,
+                fault,
+                &mut chance,
+            ));
+        }
         let (status, hint) = match fault {
-            Some(Fault::Refuses) => {
-                return Err(Stage::Connect(std::io::ErrorKind::ConnectionRefused.into()));
-            }
             Some(Fault::Fails) => (503, None),
             Some(Fault::Throttles(hint)) => (429, hint),
             Some(Fault::Denies) => (403, None),
@@ -309,7 +351,7 @@ impl Transport for Wire {
     }
 }
 
-fn response(status: u16, headers: HeaderMap, body: &str) -> Response {
+pub(super) fn response(status: u16, headers: HeaderMap, body: &str) -> Response {
     Response {
         status: StatusCode::from_u16(status).unwrap(),
         headers,
@@ -351,7 +393,7 @@ impl Mint {
             Some(Fault::Denies) => return Err(Failure::denied("the mint refuses")),
             Some(Fault::Lies | Fault::IsSlow) | None => {}
         }
-        let set = self.world.mint();
+        let set = self.world.mint(Source::Minted);
         Ok(Provided {
             credentials: Credentials {
                 access_key_id: AccessKeyId::from(set.key()),

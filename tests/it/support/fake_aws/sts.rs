@@ -130,6 +130,15 @@ impl FakeAws {
         sts.host_sessions.retain(|session| session.key != key);
     }
 
+    /// The session ends now, whatever its expiry said.
+    pub(crate) fn expire(&self, key: &str) {
+        let mut world = self.world.lock().unwrap();
+        let now = world.now();
+        let mut sessions = world.sts.sessions.iter_mut();
+        let session = sessions.find(|session| session.key == key).unwrap();
+        session.expiry = now;
+    }
+
     /// Gives the user a device of which no code is good before `mfa_codes`.
     pub(crate) fn mfa_device(&self, user: &str, serial: &str) {
         self.device(Device::of_codes(user, serial));
