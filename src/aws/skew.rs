@@ -55,16 +55,6 @@ impl ClockOffset {
             now.minus(self.size())
         }
     }
-
-    /// What this host's clock will show when it is `instant` for the server: [`Self::correct`]
-    /// undone.
-    #[must_use]
-    pub fn undo(self, instant: Timestamp) -> Timestamp {
-        let opposite = Self {
-            millis: self.millis.saturating_neg(),
-        };
-        opposite.correct(instant)
-    }
 }
 
 #[cfg(test)]
@@ -136,7 +126,6 @@ mod tests {
             let offset = ClockOffset::learnt(&headers(&[(DATE, NOON)]), now, Duration::ZERO).unwrap();
             let corrected = offset.correct(now);
             prop_assert_eq!(corrected, if seconds.abs() < 240 { now } else { noon });
-            prop_assert_eq!(offset.undo(corrected), now);
         }
     }
 }

@@ -97,7 +97,7 @@ impl AssumeRoleProvider {
                     ..credentials
                 },
                 renewal: Renewal::Mint,
-                issued: None,
+                issued: Some(self.sts.upstream_now()),
                 source: format!("role {}", role_arn.resource().trim_start_matches("role/")).into(),
             }),
             Err(unanswered) => {

@@ -42,7 +42,7 @@ impl Served {
                 ..credentials
             },
             renewal: Renewal::Mint,
-            issued: None,
+            issued: Some(self.sts.upstream_now()),
             source: format!("session of {}", provided.source).into(),
         })
     }

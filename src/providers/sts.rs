@@ -201,11 +201,7 @@ impl Sts {
     ) -> Result<Credentials, Unanswered> {
         let response = self.ask(request, signer).await?;
         match sts::minted(&response.body, request.role_arn()) {
-            // By this host's clock, by which credd and the programs that it serves judge it.
-            Ok(minted) => Ok(Credentials {
-                expiry: minted.credentials.expiry.map(|expiry| self.here(expiry)),
-                ..minted.credentials
-            }),
+            Ok(minted) => Ok(minted.credentials),
             Err(problem) => Err(Unanswered {
                 failure: malformed(request, &problem),
                 refusal: None,
@@ -242,7 +238,8 @@ impl Sts {
             .until(self.upstream_now())
             .max(self.upstream_now().until(before))
             >= NOTICEABLE;
-        if !(refusal.is_skew() && has_new_time && signer.is_some()) {
+        let may_be_asked_again = signer.is_some() && !request.shows_mfa_code();
+        if !(refusal.is_skew() && has_new_time && may_be_asked_again) {
             return Err(unanswered(request, refusal, &endpoint, &first));
         }
         let again = self.exchange(request, signer, &endpoint, &route).await?;
@@ -253,20 +250,9 @@ impl Sts {
         Err(unanswered(request, refusal, &endpoint, &again))
     }
 
-    fn here(&self, instant: Timestamp) -> Timestamp {
-        if self.is_time_left_alone() {
-            return instant;
-        }
-        self.surroundings.upstream_time.offset().undo(instant)
-    }
-
-    fn is_time_left_alone(&self) -> bool {
-        self.surroundings.environment.is_true(NO_CORRECTION)
-    }
-
     /// AWS's time, as far as it is known.
     pub(super) fn upstream_now(&self) -> Timestamp {
-        if self.is_time_left_alone() {
+        if self.surroundings.environment.is_true(NO_CORRECTION) {
             return self.now();
         }
         self.surroundings.upstream_time.at(self.now())

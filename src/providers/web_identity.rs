@@ -115,7 +115,7 @@ impl WebIdentityProvider {
                 ..credentials
             },
             renewal: Renewal::Mint,
-            issued: None,
+            issued: Some(sts.upstream_now()),
         })
     }
 }

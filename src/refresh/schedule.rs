@@ -66,7 +66,9 @@ pub fn after_success(life: &Life, now: Timestamp, draw: Draw) -> Duration {
         (Renewal::Mint, Some(expiry)) => {
             // 20 to 45 %: by simulation, the range with which 10,000 daemons ride out an STS
             // outage of half an hour without one second without credentials.
-            let lifetime = life.obtained.until(expiry).min(LONGEST_LIFETIME);
+            // By AWS's own clock, where it is known: this host's may be hours off.
+            let lifetime = life.issued.unwrap_or(life.obtained).until(expiry);
+            let lifetime = lifetime.min(LONGEST_LIFETIME);
             let share = 0.20 + 0.25 * draw.share();
             now.until(life.obtained.plus(lifetime.mul_f64(share)))
         }

@@ -108,6 +108,15 @@ impl Request {
     }
 
     /// The role that is to be assumed, if one is.
+    /// Whether it shows an MFA code, and so must not be sent twice.
+    pub fn shows_mfa_code(&self) -> bool {
+        match self {
+            Self::AssumeRole(request) => request.mfa.is_some(),
+            Self::GetSessionToken(request) => request.mfa.is_some(),
+            _ => false,
+        }
+    }
+
     pub fn role_arn(&self) -> Option<&Arn> {
         match self {
             Self::AssumeRole(request) => Some(&request.role_arn),
