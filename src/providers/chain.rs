@@ -220,6 +220,12 @@ impl Provider for Chain {
         }))
     }
 
+    fn refresh_sources(&mut self) {
+        for (_, provider) in &mut self.links {
+            provider.refresh_sources();
+        }
+    }
+
     fn forget(&mut self) {
         for (_, provider) in &mut self.links {
             provider.forget();

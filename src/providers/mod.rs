@@ -40,6 +40,9 @@ pub trait Provider: Send {
         Box::pin(std::future::pending())
     }
 
+    /// Has sources that fail asked anew by the next attempt, as `credd refresh` wants it.
+    fn refresh_sources(&mut self) {}
+
     /// Drops what was obtained so far, as `credd forget` asks.
     fn forget(&mut self) {}
 

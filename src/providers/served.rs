@@ -57,6 +57,10 @@ impl Provider for Served {
         self.provider.news()
     }
 
+    fn refresh_sources(&mut self) {
+        self.provider.refresh_sources();
+    }
+
     fn forget(&mut self) {
         self.provider.forget();
     }

@@ -102,6 +102,10 @@ impl Provider for SessionTokenProvider {
         }
     }
 
+    fn refresh_sources(&mut self) {
+        self.source.refresh();
+    }
+
     fn draws_on_shared_quota(&self) -> bool {
         true
     }

@@ -105,7 +105,11 @@ impl Refresher {
         let now = self.keeper.clock.boot();
         match order {
             Order::Demand if self.keeper.snapshot.attempts > 0 => due,
-            Order::Demand | Order::Refresh => now,
+            Order::Demand => now,
+            Order::Refresh => {
+                self.provider.refresh_sources();
+                now
+            }
             // At most every 30 s: AWS may go on refusing what the source goes on giving.
             Order::Replace => due.min(self.keeper.concluded.after(schedule::MINT_FLOOR)),
             Order::Forget => {

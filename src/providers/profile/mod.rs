@@ -133,6 +133,12 @@ impl Provider for ProfileProvider {
         }
     }
 
+    fn refresh_sources(&mut self) {
+        if let Some((_, chain)) = &mut self.chain {
+            chain.refresh_sources();
+        }
+    }
+
     fn forget(&mut self) {
         if let Some((_, chain)) = &mut self.chain {
             chain.forget();
