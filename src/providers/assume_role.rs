@@ -183,6 +183,10 @@ impl Provider for AssumeRoleProvider {
         }
     }
 
+    fn renew(&mut self) {
+        self.source.refresh();
+    }
+
     fn draws_on_shared_quota(&self) -> bool {
         true
     }

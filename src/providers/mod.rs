@@ -50,7 +50,8 @@ pub trait Provider: Send {
     }
 
     /// Says that the next attempt is to bring another set, although the last one may be good for a
-    /// while: somebody ordered it, or AWS does not take that one any more.
+    /// while: somebody ordered it, or AWS does not take that one any more. Sources that fail are
+    /// asked anew.
     fn renew(&mut self) {}
 
     /// Drops what was obtained so far, as `credd forget` asks.

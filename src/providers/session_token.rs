@@ -285,6 +285,7 @@ impl Provider for SessionTokenProvider {
     }
 
     fn renew(&mut self) {
+        self.source.refresh();
         if let Some(session) = &mut self.session {
             session.wish_for_another();
         }

@@ -46,6 +46,9 @@ pub trait Source: Send + std::fmt::Debug {
     /// Dropping it loses nothing.
     fn changed(&mut self) -> News<'_>;
 
+    /// Has a source that fails make an attempt now, for which the next [`Self::credentials`] waits.
+    fn refresh(&mut self);
+
     /// Says that AWS takes the set that was last given no longer, whatever its expiry says. It is
     /// not given again.
     fn reject(&mut self);
@@ -80,6 +83,8 @@ impl Source for NoSources {
     fn changed(&mut self) -> News<'_> {
         Box::pin(std::future::pending())
     }
+
+    fn refresh(&mut self) {}
 
     fn reject(&mut self) {}
 }

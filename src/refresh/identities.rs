@@ -200,6 +200,7 @@ impl Sources for Identities {
             node,
             given: None,
             rejected: None,
+            outdated: None,
         })
     }
 }
@@ -213,6 +214,8 @@ struct View {
     given: Option<Arc<Credentials>>,
     /// One that AWS takes no longer.
     rejected: Option<Arc<Credentials>>,
+    /// How many attempts there had been when another was ordered.
+    outdated: Option<u64>,
 }
 
 impl View {
@@ -230,6 +233,7 @@ impl View {
                 self.given = Some(Arc::clone(set));
                 Some(Ok(Arc::clone(set)))
             }
+            Usable::Unavailable(_) if self.outdated == Some(snapshot.attempts) => None,
             Usable::Unavailable(why) => Some(Err(self.failure(why))),
             Usable::Wait => None,
         }
@@ -271,6 +275,14 @@ impl Source for View {
                 std::future::pending::<()>().await;
             }
         })
+    }
+
+    fn refresh(&mut self) {
+        let snapshot = self.node.reader.load();
+        if let Usable::Unavailable(_) = snapshot.usable(self.node.clock.now()) {
+            self.outdated = Some(snapshot.attempts);
+            self.node.reader.refresh();
+        }
     }
 
     fn reject(&mut self) {

@@ -107,7 +107,6 @@ impl Request {
         !matches!(self, Self::AssumeRoleWithWebIdentity(_))
     }
 
-    /// The role that is to be assumed, if one is.
     /// Whether it shows an MFA code, and so must not be sent twice.
     pub fn shows_mfa_code(&self) -> bool {
         match self {
@@ -117,6 +116,7 @@ impl Request {
         }
     }
 
+    /// The role that is to be assumed, if one is.
     pub fn role_arn(&self) -> Option<&Arn> {
         match self {
             Self::AssumeRole(request) => Some(&request.role_arn),

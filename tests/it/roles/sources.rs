@@ -37,11 +37,12 @@ fn a_failing_source_fails_its_derived_identities_alike_at_once_and_without_a_cal
             }
             let (calls, clock) = (house.aws.calls(), SystemClock::new());
             let before = clock.boot();
+            let reader = house.reader("billing");
             for _ in 0..100 {
-                let attempts = house.snapshot("billing").attempts;
-                house.reader("billing").refresh();
-                let reader = house.reader("billing");
-                reader.until(|snapshot| snapshot.attempts > attempts).await;
+                reader.forget();
+                reader.until(|snapshot| snapshot.attempts == 0).await;
+                reader.demand();
+                reader.until(|snapshot| snapshot.attempts > 0).await;
             }
             let each = before.until(clock.boot()) / 100;
             tell(&format!(
@@ -91,6 +92,33 @@ fn derived_identities_recover_in_the_moment_in_which_their_source_does() {
             assert_eq!(house.aws.count(Call::AssumeRole), 2);
         });
     }
+}
+
+#[test]
+fn a_refresh_that_is_ordered_asks_failing_sources_anew_down_to_the_last() {
+    run(async || {
+        let ground = Ground::new().await;
+        let keys = ground.keys();
+        std::fs::remove_file(ground.folder.path().join("ops-secret")).unwrap();
+        let house = ground.open(&[(
+            "billing",
+            role(
+                unnamed(role(unnamed(session(unnamed(keys))), DEPLOY)),
+                BILLING,
+            ),
+        )]);
+        house.warm().await;
+        house.pass(30 * MINUTE, 10 * SECOND, |_| ()).await;
+        let failure = house.failure("billing").unwrap();
+        assert!(failure.message.contains("ops-secret"), "{failure}");
+        house.write("ops-secret", OPS_SECRET);
+        house.refresh("billing").await;
+        assert_eq!(house.failure("billing"), None);
+        assert!(house.key("billing").is_some());
+        // A source that does not fail is left alone.
+        house.refresh("billing").await;
+        assert_eq!(house.calls_for(DEPLOY).len(), 1);
+    });
 }
 
 #[test]
