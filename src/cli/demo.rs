@@ -11,13 +11,11 @@ use super::pretend_aws::{LIFETIME, PretendAws};
 use super::serve::watch_jumps;
 use super::{Failed, Outcome, block_on, output};
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{Challenges, Config};
+use crate::config::{self, Config};
 use crate::daemon::{Daemon, Parts, runtime_directory, signals};
 use crate::environment::Environment;
-use crate::identity::{self, IdentityName};
+use crate::identity;
 use crate::os::process;
-use crate::providers::chain::Link;
-use crate::providers::imds;
 use crate::random::SystemDraws;
 use crate::serve::{self, Connections, Listener};
 use crate::telemetry;
@@ -38,21 +36,10 @@ pub(super) fn run(environment: &Environment) -> Outcome {
         let endpoint = pretend
             .tcp_address()
             .map(|address| format!("http://{address}"));
-        let imds = imds::Config {
-            endpoint,
-            ..imds::Config::default()
-        };
         let daemon = Daemon::start(Parts {
-            config: Config {
-                serve: serve::Config {
-                    http: vec![any_port],
-                    unix: None,
-                },
-                identities: [(IdentityName::default(), vec![Link::InstanceMetadata(imds)])].into(),
-                challenges: Challenges::default(),
-            },
+            config: configured(&endpoint.unwrap_or_default())?,
             // Nothing of the person's own environment may leak into a demonstration.
-            environment: Arc::new(Environment::default()),
+            environment: Arc::new(pretended()),
             runtime_directory: directory.0.clone(),
             is_on_ec2: false,
             clock: Arc::clone(&shared),
@@ -85,6 +72,49 @@ pub(super) fn run(environment: &Environment) -> Outcome {
     })
 }
 
+/// What a person would write, with the pretend AWS in the place of AWS.
+fn configured(aws: &str) -> Result<Config, Failed> {
+    let text = format!(
+        r#"
+[serve.http]
+listen = ["127.0.0.1:0"]
+
+[identity.default]
+provider = "imds"
+endpoint = "{aws}"
+
+[identity.ops]
+provider = "environment"
+
+[identity.{SESSION}]
+provider = "session-token"
+from = "ops"
+mfa-serial = "arn:aws:iam::000000000000:mfa/demo"
+endpoint = "{aws}"
+
+[identity.{ROLE}]
+provider = "assume-role"
+from = "{SESSION}"
+role-arn = "arn:aws:iam::000000000000:role/{ROLE}"
+endpoint = "{aws}"
+"#
+    );
+    config::parse(Path::new("demo.toml"), &text).map_err(Failed::new)
+}
+
+const SESSION: &str = "ops-mfa";
+const ROLE: &str = "billing";
+
+/// A user's keys, which only the pretend AWS takes.
+fn pretended() -> Environment {
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", "AKIADEMO0000DEMO0000"),
+        ("AWS_SECRET_ACCESS_KEY", "demo/not/a/real/secret"),
+    ];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    variables.map(owned).into_iter().collect()
+}
+
 fn introduce(directory: &Path, url: &str) -> Result<(), Failed> {
     let credd = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("credd"));
     let credd = credd.display();
@@ -94,8 +124,8 @@ fn introduce(directory: &Path, url: &str) -> Result<(), Failed> {
     let name = identity::DEFAULT;
     let seconds = LIFETIME.as_secs();
     output::line(&format!(
-        "credd keeps one identity, `{name}`, fresh from a pretend AWS whose credentials live for \
-         {seconds} s.
+        "credd keeps `{name}`, an instance role whose credentials live for {seconds} s in this \
+         pretend AWS, and `{ROLE}`, a role behind a session that takes an MFA code.
 Try, in another terminal:
 
   {credd} status --watch {place}
@@ -103,9 +133,12 @@ Try, in another terminal:
   {credd} exec {place} -- env | grep AWS_
   {credd} exec {place} -- aws configure list
   {credd} exec {place} -- python3 -c 'import boto3; print(boto3.Session().get_credentials().access_key)'
+  echo 123456 | {credd} mfa {SESSION} {place}
+  {credd} get {ROLE} {place}
+  {credd} explain {place}
   curl -s -H \"Authorization: $(cat {token})\" {url}/v1/credentials
 
-Refreshes are shown as they happen. End with Ctrl-C.
+Refreshes are shown as they happen; any six digits are a good MFA code, once. End with Ctrl-C.
 "
     ))
 }

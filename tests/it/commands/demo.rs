@@ -50,7 +50,12 @@ fn the_commands_that_it_prints_work() {
         }
         let said = Said::by(&mut shell(command));
         assert!(said.is_success(), "{command}: {said:?}");
-        let expected = ["ASIADEMO", "AWS_CONTAINER_CREDENTIALS_FULL_URI="];
+        let expected = [
+            "ASIADEMO",
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI=",
+            "ops-mfa is good until",
+            "default: instance metadata",
+        ];
         assert!(
             expected.iter().any(|it| said.stdout.contains(it)),
             "{command}: {said:?}"
@@ -105,7 +110,9 @@ fn it_serves_obviously_fake_credentials_of_a_short_life_and_none_of_the_persons_
     let left = place
         .run(&["status", "--json", "--runtime-dir", &runtime])
         .json();
-    let left = left["identities"][0]["seconds-left"].as_u64().unwrap();
+    let identities = left["identities"].as_array().unwrap();
+    let default = identities.iter().find(|it| it["name"] == "default");
+    let left = default.unwrap()["seconds-left"].as_u64().unwrap();
     assert!(left <= 40, "{left}");
     let url = between(&printed, ")\" ", " ").to_owned();
     let token =
