@@ -220,9 +220,10 @@ fn listed(
     write!(formatter, "{word}: {}", subjects.join(", "))
 }
 
-/// What others said, on one line and of bounded length.
+/// What others said, on one line and of bounded length: room for what AWS says, which is cut to
+/// 1000 characters, and for what was asked and what to do about it around that.
 pub(super) fn printable(text: &str) -> String {
-    const LONGEST: usize = 300;
+    const LONGEST: usize = 1500;
     text.chars()
         .take(LONGEST)
         .map(|it| if it.is_control() { ' ' } else { it })

@@ -112,9 +112,9 @@ impl SessionTokenProvider {
     }
 
     /// Shares the session of these keys and this device, should anybody else have one.
-    fn join(&mut self, keys: &Credentials, mfa: &Mfa) {
+    fn join(&mut self, keys: &Arc<Credentials>, mfa: &Mfa) {
         let owner = Owner {
-            keys: keys.access_key_id.clone(),
+            keys: Arc::clone(keys),
             serial: mfa.serial.clone(),
         };
         let has_other_keys = |session: &MfaSession| !session.is_of(&owner);

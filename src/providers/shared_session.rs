@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::challenge::Challenge;
 use crate::clock::Timestamp;
-use crate::credentials::{AccessKeyId, Credentials, Warnings};
+use crate::credentials::{Credentials, Warnings};
 
 /// The sessions of all identities.
 #[derive(Debug, Clone, Default)]
@@ -22,11 +22,21 @@ struct Entry {
 }
 
 /// Whose sessions are one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Owner {
-    pub(super) keys: AccessKeyId,
+    pub(super) keys: Arc<Credentials>,
     /// Of the MFA device.
     pub(super) serial: String,
+}
+
+/// The secret counts: whoever knows the id of a key alone is a stranger to its sessions.
+impl PartialEq for Owner {
+    fn eq(&self, other: &Self) -> bool {
+        let secret = &self.keys.secret_access_key;
+        self.serial == other.serial
+            && self.keys.access_key_id == other.keys.access_key_id
+            && secret.matches(other.keys.secret_access_key.expose().as_bytes())
+    }
 }
 
 /// A session with MFA.

@@ -58,6 +58,40 @@ fn identities_with_the_same_keys_and_device_share_one_session() {
 }
 
 #[test]
+fn whoever_knows_no_more_than_the_id_of_a_key_gets_none_of_its_session() {
+    run(async || {
+        let clock = TestClock::new();
+        let aws = aws(&clock).await;
+        let host = Host::asking(&aws.url());
+        let guessed = Link::Keys(keys::Config {
+            access_key_id: KEY.to_owned().into(),
+            secret_access_key: host.secret("guess", "another secret"),
+            session_token: None,
+        });
+        let identities = [
+            ("ops", host.keys(KEY, "ops")),
+            ("ops-mfa", session("ops", CodeSource::Ask)),
+            ("stranger", guessed),
+            ("stranger-mfa", session("stranger", CodeSource::Ask)),
+        ];
+        let bench = Bench::with(clock, aws, host, identities).await;
+        bench.codes(&["111111", "222222"]);
+        bench.answer(Some("ops-mfa"), "111111").await.unwrap();
+        bench.served("ops-mfa").await;
+        bench.quiet().await;
+        assert_eq!(bench.key("stranger-mfa"), None);
+        let refused = bench.answer(Some("stranger-mfa"), "222222").await;
+        let refused = refused.unwrap_err();
+        assert!(
+            matches!(refused, NotAccepted::Refused { .. }),
+            "{refused:?}"
+        );
+        let remedy = "check the source's secret access key";
+        assert!(refused.to_string().contains(remedy), "{refused}");
+    });
+}
+
+#[test]
 fn no_code_goes_to_two_identities_of_one_device() {
     run(async || {
         let clock = TestClock::new();
