@@ -26,6 +26,9 @@ pub const FORGET: &str = "/v1/forget";
 /// `POST` on the admin socket: [`WhichIdentity`], for an [`ExplainReport`] on those meant.
 pub const EXPLAIN: &str = "/v1/explain";
 
+/// `GET` on the admin socket: what a monitoring system counts, as Prometheus reads it.
+pub const METRICS: &str = "/metrics";
+
 /// `GET` on the admin socket: [`ChallengesReport`].
 pub const CHALLENGES: &str = "/v1/challenges";
 

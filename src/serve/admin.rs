@@ -8,6 +8,7 @@
 //! | `POST /v1/forget` | the states of those meant, without what they held |
 //! | `GET /v1/challenges` | every session that a person can renew |
 //! | `POST /v1/mfa` | what came of a code, once it was tried |
+//! | `GET /metrics` | what a monitoring system counts |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,6 +74,7 @@ impl Admin {
                 let report = serde_json::to_vec(&self.site.challenges()).unwrap_or_default();
                 Ok(whole(StatusCode::OK, report.into()))
             }
+            (false, api::METRICS) => Ok(self.site.metrics()),
             (true, api::MFA) => self.site.answer(request.into_body()).await,
             _ => Err(Refusal {
                 status: StatusCode::NOT_FOUND,

@@ -9,6 +9,7 @@ mod explain;
 mod guard;
 mod lease;
 mod listener;
+mod metrics;
 mod question;
 mod refusal;
 

@@ -128,6 +128,33 @@ fn after_a_lapse_hundreds_of_requests_are_told_what_to_run_and_aws_hears_of_none
 }
 
 #[test]
+fn a_monitoring_system_sees_what_is_pending_and_when_sessions_end() {
+    run(async || {
+        let whole = Whole::start().await;
+        let metrics = async || {
+            let mut stream = whole.daemon.admin();
+            let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            let asking = tokio::task::spawn_blocking(move || exchange(&mut stream, request));
+            let reply = asking.await.unwrap().unwrap();
+            assert_eq!(reply.status, 200);
+            String::from_utf8(reply.body).unwrap()
+        };
+        let lines = |text: String| -> Vec<String> {
+            let samples = text.lines().filter(|line| !line.starts_with('#'));
+            samples.map(str::to_owned).collect()
+        };
+        let pending = "credd_challenge_pending{identity=\"ops-mfa\"}";
+        assert_eq!(lines(metrics().await), [format!("{pending} 1")]);
+        whole.aws.mfa_codes(SERIAL, &["111111"]);
+        whole.credd(&["mfa"], "111111\n").await.data();
+        let ends = "credd_challenge_session_end_timestamp_seconds{identity=\"ops-mfa\"}";
+        let expiry = whole.aws.sessions()[0].expiry.unix_millis() / 1000;
+        let expected = [format!("{pending} 0"), format!("{ends} {expiry}")];
+        assert_eq!(lines(metrics().await), expected);
+    });
+}
+
+#[test]
 fn the_command_shows_what_is_pending_and_sends_the_code() {
     run(async || {
         let whole = Whole::start().await;
