@@ -13,6 +13,7 @@ mod client;
 mod daemon;
 mod judge;
 mod judges;
+mod mfa;
 mod moto;
 mod relay;
 mod roles;
