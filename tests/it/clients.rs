@@ -17,6 +17,7 @@ mod mfa;
 mod moto;
 mod relay;
 mod roles;
+mod systemd;
 mod upstream;
 
 use std::collections::BTreeSet;

@@ -2,11 +2,8 @@
 //! wrote.
 
 use std::error::Error;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -16,7 +13,7 @@ use super::client::{Client, Sdk, Way};
 use super::daemon::{Daemon, Told};
 use super::judge::Judge;
 use super::moto::Moto;
-use super::{Outcome, PATIENCE, POLL, expect, tell, tools};
+use super::{Outcome, PATIENCE, POLL, expect, systemd, tell, tools};
 
 /// Of a role. A set is due for a refresh after 30 s, the least wait that there is.
 const LIFETIME: Duration = Duration::from_mins(1);
@@ -266,7 +263,7 @@ fn a_web_identity_is_shown_unsigned_and_its_roles_ask_who_they_are_and_decode() 
 #[test]
 fn a_totp_secret_that_systemd_encrypted_keeps_roles_without_a_person() -> Outcome {
     let Some(tools) = tools() else { return Ok(()) };
-    let Some(secrets) = decrypted_by_systemd()? else {
+    let Some(secrets) = systemd::decrypted("ops-totp", TOTP_SECRET)? else {
         tell("skipped: there is no systemd-creds here");
         return Ok(());
     };
@@ -287,46 +284,4 @@ fn a_totp_secret_that_systemd_encrypted_keeps_roles_without_a_person() -> Outcom
         counts.accepted, counts.actions
     ));
     Ok(())
-}
-
-/// A folder that only its owner can enter, with the secret as `LoadCredentialEncrypted=` would put
-/// it there: encrypted with the key of a host, here one made for this, and decrypted again.
-fn decrypted_by_systemd() -> Result<Option<TempDir>, Box<dyn Error>> {
-    let (host, secrets) = (TempDir::new()?, TempDir::new()?);
-    let run = |words: &[&str], input: &[u8]| -> Result<Vec<u8>, Box<dyn Error>> {
-        let mut child = Command::new("systemd-creds")
-            .args(words)
-            .env("SYSTEMD_CREDENTIAL_SECRET", host.path().join("secret"))
-            .current_dir(host.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        child.stdin.take().ok_or("no stdin")?.write_all(input)?;
-        let output = child.wait_with_output()?;
-        if output.status.success() {
-            Ok(output.stdout)
-        } else {
-            let error = String::from_utf8_lossy(&output.stderr).into_owned();
-            Err(format!("systemd-creds {words:?}: {error}").into())
-        }
-    };
-    if Command::new("systemd-creds")
-        .arg("--version")
-        .output()
-        .is_err()
-    {
-        return Ok(None);
-    }
-    run(&["setup"], b"")?;
-    let name = "--name=ops-totp";
-    let words = ["encrypt", "--with-key=host", name, "-", "-"];
-    let encrypted = run(&words, TOTP_SECRET.as_bytes())?;
-    let holds = |text: &[u8]| text.windows(8).any(|it| it == &TOTP_SECRET.as_bytes()[..8]);
-    expect(&holds(&encrypted), &false)?;
-    let decrypted = run(&["decrypt", name, "-", "-"], &encrypted)?;
-    let file = secrets.path().join("ops-totp");
-    std::fs::write(&file, decrypted)?;
-    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o400))?;
-    Ok(Some(secrets))
 }
