@@ -1,11 +1,14 @@
-"""An STS that judges signatures by botocore's own signer, and issues sets that live for seconds.
+"""An STS that judges signatures by botocore's own signer, and issues sets of roles that live for
+seconds.
 
 Says its address in one line on standard output. `GET /counts` tells how many signatures were right
 and wrong, and what was wrong with the latter."""
 
 import argparse
+import base64
 import datetime
 import hashlib
+import hmac
 import http.server
 import json
 import re
@@ -25,6 +28,8 @@ XMLNS = "https://sts.amazonaws.com/doc/2011-06-15/"
 ACCOUNT = "123456789012"
 # AWS takes what is signed within five minutes of its time.
 TOLERANCE = datetime.timedelta(minutes=5)
+# Of GetSessionToken, in seconds, where it is not asked for.
+SESSION = 12 * 60 * 60
 
 
 class Refused(Exception):
@@ -53,6 +58,7 @@ class Judge:
     def __init__(self, arguments):
         self.lifetime = datetime.timedelta(seconds=arguments.lifetime)
         self.mfa_serial, self.codes = arguments.mfa_serial, set(arguments.mfa_code)
+        self.mfa_secret, self.last_step = arguments.mfa_secret, 0
         self.web_identities = set(arguments.web_identity)
         user = Credentials(arguments.key, arguments.secret)
         self.callers = {arguments.key: Caller(user, f"arn:aws:iam::{ACCOUNT}:user/judged")}
@@ -167,7 +173,7 @@ class Judge:
         _, _, _, _, account, resource = role.split(":", 5)
         arn = f"arn:aws:sts::{account}:assumed-role/{resource.split('/')[-1]}/{name}"
         user = elements({"AssumedRoleId": f"AROAPRETEND:{name}", "Arn": arn})
-        return self.new_set(arn) + f"<AssumedRoleUser>{user}</AssumedRoleUser>"
+        return self.new_set(arn, self.lifetime) + f"<AssumedRoleUser>{user}</AssumedRoleUser>"
 
     def session_token(self, caller, parameters):
         if caller.credentials.token:
@@ -175,22 +181,42 @@ class Judge:
                           "credentials")
         if self.mfa_serial:
             shown = parameters.get("SerialNumber"), parameters.get("TokenCode")
-            if shown[0] != self.mfa_serial or shown[1] not in self.codes:
+            if shown[0] != self.mfa_serial or not self.take_code(shown[1]):
                 raise Refused(403, "AccessDenied", "MultiFactorAuthentication failed with invalid "
                               "MFA one time pass code.")
-            self.codes.remove(shown[1])
-        return result("GetSessionToken", self.new_set(caller.arn))
+        lifetime = datetime.timedelta(seconds=int(parameters.get("DurationSeconds", SESSION)))
+        return result("GetSessionToken", self.new_set(caller.arn, lifetime))
 
-    def new_set(self, arn):
+    def take_code(self, code):
+        if code in self.codes:
+            self.codes.remove(code)
+            return True
+        # As the IAM user guide has it: once, and from a clock that may be a little off.
+        step = int(now().timestamp()) // 30
+        for step in [step - 1, step, step + 1]:
+            if self.mfa_secret and step > self.last_step and code == totp(self.mfa_secret, step):
+                self.last_step = step
+                return True
+        return False
+
+    def new_set(self, arn, lifetime):
         self.issued += 1
         # Of the form that tests count sets by.
         key = f"ASIAPRETEND{self.issued:09}"
         secret, token = f"a-secret+/{self.issued}", f"a-session+/={self.issued}"
-        expiry = now() + self.lifetime
+        expiry = now() + lifetime
         self.callers[key] = Caller(Credentials(key, secret, token), arn, expiry)
         fields = {"AccessKeyId": key, "SecretAccessKey": secret, "SessionToken": token}
         fields["Expiration"] = expiry.strftime("%Y-%m-%dT%H:%M:%SZ")
         return f"<Credentials>{elements(fields)}</Credentials>"
+
+
+def totp(secret, step):
+    """RFC 6238, with six digits and SHA-1, as virtual devices are for AWS."""
+    digest = hmac.digest(base64.b32decode(secret), step.to_bytes(8, "big"), "sha1")
+    offset = digest[-1] & 15
+    number = int.from_bytes(digest[offset : offset + 4], "big") & 0x7FFFFFFF
+    return f"{number % 10**6:06}"
 
 
 def element(name, text):
@@ -236,11 +262,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--lifetime", type=int, required=True, help="of every set, in seconds")
+parser.add_argument("--lifetime", type=int, required=True, help="of a role's set, in seconds")
 parser.add_argument("--key", required=True)
 parser.add_argument("--secret", required=True)
 parser.add_argument("--mfa-serial", help="GetSessionToken needs a code of this device")
 parser.add_argument("--mfa-code", action="append", default=[], help="good once")
+parser.add_argument("--mfa-secret", help="of the device, in base32")
 parser.add_argument("--web-identity", action="append", default=[], help="a token that is taken")
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 server.judge = Judge(parser.parse_args())

@@ -13,9 +13,11 @@ mod client;
 mod daemon;
 mod judge;
 mod judges;
+mod mfa;
 mod moto;
 mod relay;
 mod roles;
+mod systemd;
 mod upstream;
 
 use std::collections::BTreeSet;

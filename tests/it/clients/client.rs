@@ -47,7 +47,7 @@ pub(super) enum Way {
     TokenFile,
     /// `AWS_CONTAINER_AUTHORIZATION_TOKEN`
     TokenVariable,
-    /// `credential_process = credd get default`
+    /// `credential_process = credd get IDENTITY`
     Process,
 }
 
@@ -58,8 +58,9 @@ impl Way {
             token_file,
             token,
             runtime_directory,
+            identity,
         } = door;
-        let full_uri = format!("http://{address}/v1/credentials/default");
+        let full_uri = format!("http://{address}/v1/credentials/{identity}");
         let full_uri = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", full_uri);
         let text = |path: &Path| path.display().to_string();
         Ok(match self {
@@ -74,7 +75,7 @@ impl Way {
             Self::Process => {
                 let (credd, directory) = (env!("CARGO_BIN_EXE_credd"), text(runtime_directory));
                 let config = home.join("config");
-                let process = format!("{credd} get default --runtime-dir {directory}");
+                let process = format!("{credd} get {identity} --runtime-dir {directory}");
                 std::fs::write(
                     &config,
                     format!("[default]\ncredential_process = {process}\n"),
@@ -100,6 +101,7 @@ pub(super) struct Door {
     pub(super) token_file: PathBuf,
     pub(super) token: String,
     pub(super) runtime_directory: PathBuf,
+    pub(super) identity: &'static str,
 }
 
 /// A client's process, which lives through all its fetches.

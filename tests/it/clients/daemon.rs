@@ -1,7 +1,7 @@
 //! The `credd` program, run as an operator runs it.
 
 use std::error::Error;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -81,7 +81,34 @@ impl Daemon {
             token_file: self.token_file.clone(),
             token: std::fs::read_to_string(&self.token_file)?,
             runtime_directory: runtime_directory(self.folder.path()),
+            identity: "default",
         })
+    }
+
+    /// What a command says that is pointed at this daemon, with `input` in a pipe, and in the
+    /// daemon's environment.
+    pub(super) fn credd(&self, words: &[&str], input: &str) -> Result<String, Box<dyn Error>> {
+        let (read, mut write) = io::pipe()?;
+        write.write_all(input.as_bytes())?;
+        drop(write);
+        let output = program(self.folder.path())
+            .args(words)
+            .arg("--runtime-dir")
+            .arg(runtime_directory(self.folder.path()))
+            .envs(
+                self.told
+                    .variables
+                    .iter()
+                    .map(|(name, value)| (name, value)),
+            )
+            .stdin(Stdio::from(read))
+            .output()?;
+        if output.status.success() {
+            Ok(String::from_utf8(output.stdout)?)
+        } else {
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            Err(self.with_log(&format!("credd {words:?}: {}: {error}", output.status)))
+        }
     }
 
     /// Stops it as systemd does, and starts it again at the same places.

@@ -36,26 +36,45 @@ impl Judge {
     /// The token that it takes for an identity.
     pub(super) const WEB_IDENTITY: &str = "a+web/identity=token";
 
-    /// With sets that live for `lifetime`, and with a device that has `codes`, each good once, if
-    /// there are any. Its sets have the access key ids that `Upstream::number_of` reads.
+    /// With roles whose sets live for `lifetime`, sessions that live as long as is asked, and with
+    /// a device that has `codes`, each good once, if there are any. Its sets have the access key
+    /// ids that `Upstream::number_of` reads.
     pub(super) fn start(
         tools: &Path,
         lifetime: Duration,
         codes: &[&str],
     ) -> Result<Self, Box<dyn Error>> {
-        let mut command = Command::new(tools.join("venv/bin/python"));
-        command
+        let mut device = Vec::new();
+        if !codes.is_empty() {
+            device.extend(["--mfa-serial", Self::SERIAL]);
+        }
+        for code in codes {
+            device.extend(["--mfa-code", code]);
+        }
+        Self::with_device(tools, lifetime, &device)
+    }
+
+    /// With a device whose codes follow from a secret in base32, each of them good once.
+    pub(super) fn with_totp(
+        tools: &Path,
+        lifetime: Duration,
+        secret: &str,
+    ) -> Result<Self, Box<dyn Error>> {
+        let device = ["--mfa-serial", Self::SERIAL, "--mfa-secret", secret];
+        Self::with_device(tools, lifetime, &device)
+    }
+
+    fn with_device(
+        tools: &Path,
+        lifetime: Duration,
+        device: &[&str],
+    ) -> Result<Self, Box<dyn Error>> {
+        let mut child = Command::new(tools.join("venv/bin/python"))
             .arg(tools.join("sts_judge.py"))
             .args(["--key", Self::KEY, "--secret", Self::SECRET])
             .args(["--web-identity", Self::WEB_IDENTITY, "--lifetime"])
-            .arg(lifetime.as_secs().to_string());
-        if !codes.is_empty() {
-            command.args(["--mfa-serial", Self::SERIAL]);
-        }
-        for code in codes {
-            command.args(["--mfa-code", code]);
-        }
-        let mut child = command
+            .arg(lifetime.as_secs().to_string())
+            .args(device)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;
