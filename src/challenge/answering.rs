@@ -11,8 +11,8 @@ use super::outcome::{Accepted, NotAccepted, Subject, printable};
 use super::used::Claim;
 use crate::clock::timeout;
 
-/// How long a person waits for the outcome: somewhat more than the 30 s that an attempt may take,
-/// so that its own word comes first.
+/// How long a person waits for the outcome: somewhat more than the 20 s that STS may take, so that
+/// its own word comes first, after a look at the keys.
 const PATIENCE: Duration = Duration::from_secs(35);
 
 impl Challenges {

@@ -24,7 +24,7 @@ use crate::providers::survey::{Surveyed, Surveyor, chosen, rests_on_long_lived_k
 use crate::random::SystemDraws;
 use crate::refresh::{Identities, Parts, SnapshotReader};
 
-/// For everything, as a refresher gives to one attempt.
+/// For everything: a person waits.
 const TIME: Duration = Duration::from_secs(30);
 
 /// What came of one identity.

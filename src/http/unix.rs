@@ -25,7 +25,7 @@ const LIMITS: Limits = Limits {
     plain: |_| true,
 };
 
-/// For what waits for AWS: longer than two attempts of a refresher.
+/// For what waits for AWS: longer than the daemon lets anybody wait for attempts.
 const PATIENT: Limits = Limits {
     read: Duration::from_secs(70),
     total: Duration::from_secs(70),

@@ -1,6 +1,5 @@
 //! A role, assumed with the credentials of another identity.
 
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,15 +8,10 @@ use super::source::{News, Source, SourceIdentity};
 use super::sts::{Settings, Sts};
 use super::{Context, Provider, Providing, Unprovided, providing};
 use crate::aws::arn::Arn;
+use crate::aws::sts::limit::CHAINED_LIFETIME;
 use crate::aws::sts::{AssumeRole, Request};
 use crate::credentials::{Credentials, Failure, Principal, Provided, Renewal};
 use crate::os::{files, process};
-
-/// How long sessions of a role can be (STS API reference, `AssumeRole`).
-pub const LIFETIMES: RangeInclusive<Duration> = Duration::from_mins(15)..=Duration::from_hours(12);
-
-/// The longest session of a role that is assumed with another role's session (same source).
-const CHAINED: Duration = Duration::from_hours(1);
 
 /// Of an inline policy. STS takes 2,048 characters of most, and may take more.
 const POLICY_BYTES: usize = 20 * 1024;
@@ -136,7 +130,8 @@ impl AssumeRoleProvider {
     /// AWS refuses what is too long for a chain, so it is cut here.
     fn lifetime(&mut self, signer: &Credentials) -> Option<Duration> {
         let asked = self.config.lifetime?;
-        if signer.principal != Principal::Role || asked <= CHAINED {
+        let longest = *CHAINED_LIFETIME.end();
+        if signer.principal != Principal::Role || asked <= longest {
             return Some(asked);
         }
         if !self.is_cut_told {
@@ -150,7 +145,7 @@ impl AssumeRoleProvider {
                  for more, or set a lifetime of 1 hour"
             );
         }
-        Some(CHAINED)
+        Some(longest)
     }
 }
 

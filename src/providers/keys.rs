@@ -13,7 +13,7 @@ pub struct Config {
     pub session_token: Option<SecretPlace>,
 }
 
-/// The provider. Public for its tests, as long as no chain makes it.
+/// The provider. Public for its tests.
 #[derive(Debug)]
 pub struct KeysProvider {
     config: Config,

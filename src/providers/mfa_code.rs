@@ -11,8 +11,8 @@ use crate::environment::Environment;
 use crate::program::{Command, Limits};
 use crate::secret_place::SecretPlace;
 
-/// A key that waits to be touched gives up after 15 s. What remains of an attempt's 30 s is for
-/// STS.
+/// A key that waits to be touched gives up after 15 s. What is printed later than this may be too
+/// old for STS.
 const PROGRAM: Limits = Limits {
     deadline: Duration::from_secs(20),
     output_bytes: 4 * 1024,

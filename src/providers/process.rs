@@ -13,7 +13,7 @@ pub struct Config {
     pub command: Command,
 }
 
-/// The provider. Public for its tests, as long as no chain makes it.
+/// The provider. Public for its tests.
 #[derive(Debug)]
 pub struct ProcessProvider {
     config: Config,

@@ -10,6 +10,7 @@ use super::sts::{Settings, Sts, Unanswered};
 use super::{Context, Provider, Providing, Unprovided, mfa_code, mfa_verdict, providing};
 use crate::aws::sts::{self, GetSessionToken, Request};
 use crate::challenge::{MfaCode, Verdict};
+use crate::clock::Timestamp;
 use crate::credentials::{Credentials, Failure, Principal, Provided, Renewal};
 use crate::program::Command;
 use crate::secret::Secret;
@@ -79,7 +80,8 @@ impl SessionTokenProvider {
         let Some(mfa) = self.config.mfa.clone() else {
             let minted = self.mint(&keys, None).await;
             let credentials = minted.map_err(|unanswered| unanswered.failure)?;
-            return Ok(self.provided(credentials, Renewal::Mint));
+            let issued = self.sts.upstream_now();
+            return Ok(self.provided(credentials, Renewal::Mint, issued));
         };
         self.join(&keys, &mfa);
         match &mfa.code {
@@ -198,11 +200,11 @@ impl SessionTokenProvider {
             token_code: Secret::from(code.expose().to_owned()),
         };
         let credentials = self.mint(keys, Some(mfa)).await?;
-        let obtained = self.context.clock.now();
+        let issued = self.sts.upstream_now();
         let session = Session {
-            ends: credentials.expiry.unwrap_or(obtained),
+            ends: credentials.expiry.unwrap_or(issued),
             credentials: Arc::new(credentials),
-            obtained,
+            issued,
         };
         if let Some(mine) = &mut self.session {
             mine.obtained(session.clone());
@@ -234,17 +236,14 @@ impl SessionTokenProvider {
         } else {
             Renewal::Mint
         };
-        Provided {
-            issued: Some(session.obtained),
-            ..self.provided(session.credentials.copy(), renewal)
-        }
+        self.provided(session.credentials.copy(), renewal, session.issued)
     }
 
-    fn provided(&self, credentials: Credentials, renewal: Renewal) -> Provided {
+    fn provided(&self, credentials: Credentials, renewal: Renewal, issued: Timestamp) -> Provided {
         Provided {
             credentials,
             renewal,
-            issued: None,
+            issued: Some(issued),
             source: format!("session of {}", self.source.name()).into(),
         }
     }

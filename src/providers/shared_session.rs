@@ -43,7 +43,8 @@ impl PartialEq for Owner {
 #[derive(Debug, Clone)]
 pub(super) struct Session {
     pub(super) credentials: Arc<Credentials>,
-    pub(super) obtained: Timestamp,
+    /// By AWS's clock, as its end is.
+    pub(super) issued: Timestamp,
     pub(super) ends: Timestamp,
 }
 
@@ -54,7 +55,7 @@ impl Session {
 
     /// Whether it is time to ask a person for the next one.
     pub(super) fn is_due(&self, now: Timestamp, warnings: Warnings) -> bool {
-        let warnings = warnings.of_life(self.obtained.until(self.ends));
+        let warnings = warnings.of_life(self.issued.until(self.ends));
         let left: Duration = now.until(self.ends);
         left <= warnings.first
     }

@@ -8,6 +8,7 @@ use super::sts::{Settings, Sts};
 use super::survey::{Finding, Found};
 use super::{Context, Provider, Providing, Unprovided, providing};
 use crate::aws::arn::Arn;
+use crate::aws::sts::limit::LONGEST_WEB_IDENTITY_TOKEN;
 use crate::aws::sts::{AssumeRoleWithWebIdentity, Request};
 use crate::credentials::{Credentials, Failure, Principal, Provided, Renewal};
 use crate::environment::Environment;
@@ -19,7 +20,7 @@ const ROLE_ARN: &str = "AWS_ROLE_ARN";
 const SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
 
 /// Of the token file: what STS takes of a token (API reference, `WebIdentityToken`), and a newline.
-const TOKEN_BYTES: usize = 20_000 + 2;
+const TOKEN_BYTES: usize = LONGEST_WEB_IDENTITY_TOKEN + 2;
 
 /// Where role and token come from.
 #[derive(Debug, Clone, PartialEq, Eq)]

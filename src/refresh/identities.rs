@@ -259,6 +259,8 @@ impl Source for View {
             loop {
                 self.published.borrow_and_update();
                 if let Some(outcome) = self.look() {
+                    // Attempts are counted from the start once a source is forgotten.
+                    self.outdated = None;
                     return outcome;
                 }
                 self.node.reader.demand();

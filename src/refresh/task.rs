@@ -17,8 +17,9 @@ use crate::identity::IdentityName;
 use crate::providers::{Provider, Unprovided};
 use crate::random::Draws;
 
-/// The longest that an attempt may take, above the providers' own deadlines.
-const ATTEMPT: Duration = Duration::from_secs(30);
+/// The longest that an attempt may take, above the providers' own deadlines: a program has a
+/// minute, and STS 20 s to make a session of what it writes.
+const ATTEMPT: Duration = Duration::from_secs(90);
 
 /// Keeps one identity fresh for as long as it runs.
 pub struct Refresher {
@@ -152,7 +153,7 @@ impl Refresher {
                 () = clock.sleep_until(keeper.next_change()) => {}
             }
         };
-        let slow = |_| Err(Failure::transient("the attempt took longer than 30 s"));
+        let slow = |_| Err(Failure::transient("the attempt took longer than 90 s"));
         keeper.conclude(outcome.unwrap_or_else(slow))
     }
 }

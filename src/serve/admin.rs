@@ -144,7 +144,8 @@ impl Admin {
 
 type Meant = BTreeMap<IdentityName, SnapshotReader>;
 
-/// An attempt takes 30 s at the longest, and may have to wait for one that is under way.
+/// For an attempt at STS, and one that is under way before it. One that takes longer goes on, and
+/// what is known by then is told.
 const ORDER_TIME: Duration = Duration::from_secs(65);
 
 fn report(report: &impl Serialize) -> Response<Body> {

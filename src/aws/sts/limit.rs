@@ -88,15 +88,6 @@ impl Limit {
     }
 }
 
-/// The code of an MFA device: six digits.
-pub fn check_token_code(code: &str) -> Result<(), OutOfBounds> {
-    if code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()) {
-        Ok(())
-    } else {
-        Err(OutOfBounds("an MFA code has six digits".to_owned()))
-    }
-}
-
 /// A session tag: a key of 1 to 128 and a value of up to 256 letters, digits, blanks and symbols,
 /// of any script.
 pub fn check_tag(key: &str, value: &str) -> Result<(), OutOfBounds> {
@@ -153,13 +144,5 @@ mod tests {
         }
         assert!(check_tag(&"k".repeat(129), "").is_err());
         assert!(check_tag("k", &"v".repeat(257)).is_err());
-    }
-
-    #[test]
-    fn a_code_has_six_digits() {
-        assert!(check_token_code("012345").is_ok());
-        for code in ["", "12345", "1234567", "12345a", "12 456", "１２"] {
-            assert!(check_token_code(code).is_err(), "{code}");
-        }
     }
 }

@@ -4,7 +4,7 @@ mod plan;
 
 use std::path::PathBuf;
 
-use super::chain::{self, Chain, Link};
+use super::chain::{self, Link};
 use super::session_token::CodeSource;
 use super::source::{News, SourceIdentity};
 use super::{Context, Provider, Providing, Unprovided, providing};
@@ -139,7 +139,7 @@ pub(super) struct ProfileProvider {
     config: Config,
     context: Context,
     /// The last hop of the chain that the profile meant when it was last read.
-    chain: Option<(Link, Chain)>,
+    chain: Option<(Link, Box<dyn Provider>)>,
     /// Whether the last attempt has come to it: what is news to it changes nothing else.
     has_reached_chain: bool,
 }
@@ -172,10 +172,20 @@ impl ProfileProvider {
         }
     }
 
+    /// A program's keys may be long-lived, too.
+    fn build(&self, link: &Link) -> Box<dyn Provider> {
+        let links = std::slice::from_ref(link);
+        if self.config.makes_sessions {
+            chain::build_served(links, &self.context)
+        } else {
+            Box::new(chain::build(links, &self.context))
+        }
+    }
+
     async fn run(&mut self, link: Link, name: &str) -> Result<Provided, Unprovided> {
         let chain = match self.chain.take() {
             Some((before, chain)) if before == link => chain,
-            _ => chain::build(std::slice::from_ref(&link), &self.context),
+            _ => self.build(&link),
         };
         let (_, chain) = self.chain.insert((link, chain));
         self.has_reached_chain = true;

@@ -8,6 +8,7 @@ use crate::aws::arn::Arn;
 use crate::aws::profile_file::{Locations, Profiles, Section};
 use crate::aws::region::Region;
 use crate::aws::service_endpoint::{EndpointSettings, Service};
+use crate::aws::sts::limit::ROLE_LIFETIME;
 use crate::environment::Environment;
 use crate::program::Command;
 use crate::providers::chain::Link;
@@ -291,6 +292,14 @@ impl Walk<'_> {
     }
 
     fn require_mfa(&mut self, serial: &str) -> Result<(), Unclear> {
+        // It is shown to people and asked for on terminals.
+        if !serial.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return unclear(format!(
+                "the `mfa_serial` `{}` is not that of a device, as in \
+                 arn:aws:iam::123456789012:mfa/ops",
+                printable(serial)
+            ));
+        }
         match &self.mfa_serial {
             Some(other) if other != serial => unclear(format!(
                 "the profiles {} name two MFA devices, and keys make a session with the code of \
@@ -399,7 +408,7 @@ fn duration(name: &str, section: &Section) -> Result<Option<Duration>, Unclear> 
         return Ok(None);
     };
     match seconds.parse::<u64>() {
-        Ok(seconds) if assume_role::LIFETIMES.contains(&Duration::from_secs(seconds)) => {
+        Ok(seconds) if ROLE_LIFETIME.contains(&Duration::from_secs(seconds)) => {
             Ok(Some(Duration::from_secs(seconds)))
         }
         _ => unclear(format!(

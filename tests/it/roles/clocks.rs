@@ -57,6 +57,28 @@ fn a_clock_that_is_set_right_is_followed_by_one_more_call() {
 }
 
 #[test]
+fn a_short_session_is_renewed_in_time_by_a_clock_that_is_an_hour_behind() {
+    run(async || {
+        let authority = Authority::new();
+        let mut ground = Ground::with_tls(authority.vouch("127.0.0.1", |_| ())).await;
+        ground.roots = authority.roots(ground.folder.path());
+        ground.aws.skew(HOUR_MILLIS);
+        let shortest = Link::SessionToken(session_token::Config {
+            from: unnamed(ground.keys()),
+            mfa: None,
+            lifetime: Some(15 * MINUTE),
+            settings: Settings::default(),
+        });
+        let house = ground.open(&[("short", shortest)]);
+        house.warm().await;
+        assert_eq!(house.failure("short"), None);
+        let due = house.snapshot("short").due.unwrap();
+        let wait = house.clock.boot().until(due);
+        assert!(wait < 7 * MINUTE, "{wait:?}");
+    });
+}
+
+#[test]
 fn a_role_survives_a_clock_that_is_set_either_way() {
     for is_forward in [false, true] {
         run(async move || {

@@ -1,6 +1,11 @@
 //! Profile files as they are edited, broken and written by others, while roles are at work.
 
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+
+use credd::program::Command;
+use credd::providers::process;
 
 use super::*;
 
@@ -154,5 +159,51 @@ fn no_program_of_a_profile_runs_unless_the_config_lets_it() {
         let failure = house.failure("deploy").unwrap();
         assert!(failure.message.contains("run-programs = true"), "{failure}");
         assert!(!house.folder.path().join("ran").exists());
+    });
+}
+
+#[test]
+fn a_program_has_its_whole_minute() {
+    run(async || {
+        let ground = Ground::new().await;
+        let gate = ground.folder.path().join("gate");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &gate, mode).unwrap();
+        let expiry = ground.clock.now().plus(HOUR);
+        let line = format!(
+            "read word < {}; echo '{{\"Version\": 1, \"AccessKeyId\": \"ASIASLOW\", \
+             \"SecretAccessKey\": \"{CANARY}\", \"SessionToken\": \"{CANARY}\", \"Expiration\": \
+             \"{expiry}\"}}'",
+            gate.display()
+        );
+        let command = Command::Shell(line);
+        let house = ground.open(&[("slow", Link::Process(process::Config { command }))]);
+        let reader = house.reader("slow");
+        reader.demand();
+        // Opened once the program is there to read.
+        let opened = tokio::task::spawn_blocking(move || OpenOptions::new().write(true).open(gate));
+        let mut gate = opened.await.unwrap().unwrap();
+        house.clock.advance(45 * SECOND);
+        house.quiet().await;
+        assert_eq!(house.failure("slow"), None);
+        gate.write_all(b"go\n").unwrap();
+        reader.until(|snapshot| snapshot.attempts > 0).await;
+        assert_eq!(house.failure("slow"), None);
+        assert!(house.body("slow").is_some());
+    });
+}
+
+#[test]
+fn long_lived_keys_of_a_profiles_program_are_served_as_a_session() {
+    run(async || {
+        let ground = Ground::new().await;
+        let text = with_a_process(ground.folder.path());
+        let house = ground
+            .profiles(&text)
+            .open(&[("process", running_programs("process"))]);
+        house.warm().await;
+        assert_eq!(house.failure("process"), None);
+        assert!(house.key("process").is_some());
+        assert_eq!(house.aws.count(Call::GetSessionToken), 1);
     });
 }

@@ -122,6 +122,25 @@ fn a_refresh_that_is_ordered_asks_failing_sources_anew_down_to_the_last() {
 }
 
 #[test]
+fn nobody_waits_for_a_refresh_that_is_over() {
+    run(async || {
+        let ground = Ground::new().await;
+        let keys = ground.keys();
+        std::fs::remove_file(ground.folder.path().join("ops-secret")).unwrap();
+        let house = ground.open(&[("deploy", role(named("ops"), DEPLOY)), ("ops", keys)]);
+        house.warm().await;
+        let attempts = house.snapshot("ops").attempts;
+        house.refresh("deploy").await;
+        // As many attempts as there had been when the refresh was ordered.
+        let before = house.snapshot("deploy").attempts;
+        house.reader("ops").forget();
+        house.quiet().await;
+        assert_eq!(house.snapshot("ops").attempts, attempts);
+        assert!(house.snapshot("deploy").attempts > before);
+    });
+}
+
+#[test]
 fn a_source_that_is_wanting_is_told_by_name() {
     run(async || {
         let house = Ground::new()

@@ -367,6 +367,10 @@ fn a_device_anywhere_in_a_chain_is_that_of_the_keys_at_its_end() {
             "error: name two MFA devices",
         ),
         (
+            "role:r\nsource_profile = ops\nmfa_serial = dev\u{1b}[2J",
+            "error: the `mfa_serial` `dev [2J` is not that of a device",
+        ),
+        (
             "role:r\ncredential_source = Environment\nmfa_serial = dev",
             "error: profile `a` has `credential_source` there",
         ),
