@@ -52,6 +52,12 @@ impl Arn {
         self.part(5)
     }
 
+    /// Path and name of a role: `team/billing`.
+    pub fn role_name(&self) -> &str {
+        let resource = self.resource();
+        resource.strip_prefix("role/").unwrap_or(resource)
+    }
+
     /// Whether it names a role of IAM, which alone can be assumed.
     pub fn is_role(&self) -> bool {
         let name = self.resource().strip_prefix("role/");

@@ -60,8 +60,6 @@ pub(super) struct AssumeRoleProvider {
     context: Context,
     source: Box<dyn Source>,
     sts: Sts,
-    /// Whether nothing but a change of the source can better the last outcome.
-    waits_for_source: bool,
     /// Said once: it is so at each refresh.
     is_cut_told: bool,
 }
@@ -73,31 +71,23 @@ impl AssumeRoleProvider {
             sts: Sts::new(&config.settings, &context),
             config,
             context,
-            waits_for_source: false,
             is_cut_told: false,
         }
     }
 
     async fn attempt(&mut self) -> Result<Provided, Unprovided> {
-        self.waits_for_source = true;
         let signer = self.source.credentials().await?;
-        self.waits_for_source = false;
-        let role_arn = self.config.role_arn.clone();
         let request = Request::AssumeRole(self.request(&signer).await?);
         match self.sts.mint(&request, Some(&signer)).await {
             Ok(credentials) => Ok(Provided {
-                credentials: Credentials {
-                    principal: Principal::Role,
-                    ..credentials
-                },
+                credentials,
                 renewal: Renewal::Mint,
                 issued: Some(self.sts.upstream_now()),
-                source: format!("role {}", role_arn.resource().trim_start_matches("role/")).into(),
+                source: format!("role {}", self.config.role_arn.role_name()).into(),
             }),
             Err(unanswered) => {
                 if unanswered.is_expired_signer() {
                     self.source.reject();
-                    self.waits_for_source = true;
                 }
                 Err(unanswered.failure.into())
             }
@@ -171,11 +161,7 @@ impl Provider for AssumeRoleProvider {
     }
 
     fn news(&mut self) -> News<'_> {
-        if self.waits_for_source {
-            self.source.changed()
-        } else {
-            Box::pin(std::future::pending())
-        }
+        self.source.news()
     }
 
     fn renew(&mut self) {

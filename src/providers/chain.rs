@@ -45,6 +45,14 @@ impl Link {
         }
     }
 
+    /// The named identity that it is derived from, by way of however many unnamed ones.
+    pub fn built_on(&self) -> Option<&IdentityName> {
+        match self.from()? {
+            SourceIdentity::Named(name) => Some(name),
+            SourceIdentity::Unnamed(links) => links.iter().find_map(Self::built_on),
+        }
+    }
+
     /// A profile says itself which STS makes a session of its keys.
     pub(super) fn served(&self) -> Self {
         match self {

@@ -3,8 +3,7 @@
 use super::source::News;
 use super::sts::{Settings, Sts};
 use super::{Context, Provider, Providing, Unprovided, providing};
-use crate::aws::sts::{GetSessionToken, Request};
-use crate::credentials::{Credentials, Principal, Provided, Renewal};
+use crate::credentials::{Provided, Renewal};
 
 /// A provider whose long-lived keys, should it have any, are turned into a session.
 pub(super) struct Served {
@@ -25,22 +24,13 @@ impl Served {
         if !provided.credentials.is_long_lived() {
             return Ok(provided);
         }
-        let request = Request::GetSessionToken(GetSessionToken {
-            duration: None,
-            mfa: None,
-        });
-        let keys = &provided.credentials;
         let credentials = self
             .sts
-            .mint(&request, Some(keys))
+            .session(&provided.credentials, None, None)
             .await
             .map_err(|unanswered| unanswered.failure)?;
         Ok(Provided {
-            credentials: Credentials {
-                account_id: keys.account_id.clone(),
-                principal: Principal::User,
-                ..credentials
-            },
+            credentials,
             renewal: Renewal::Mint,
             issued: Some(self.sts.upstream_now()),
             source: format!("session of {}", provided.source).into(),

@@ -8,10 +8,10 @@ use super::shared_session::{Owner, Session};
 use super::source::{News, Source, SourceIdentity};
 use super::sts::{Settings, Sts, Unanswered};
 use super::{Context, Provider, Providing, Unprovided, mfa_code, mfa_verdict, providing};
-use crate::aws::sts::{self, GetSessionToken, Request};
+use crate::aws::sts;
 use crate::challenge::{MfaCode, Verdict};
 use crate::clock::Timestamp;
-use crate::credentials::{Credentials, Failure, Principal, Provided, Renewal};
+use crate::credentials::{Credentials, Failure, Provided, Renewal};
 use crate::program::Command;
 use crate::secret::Secret;
 use crate::secret_place::SecretPlace;
@@ -53,8 +53,6 @@ pub(super) struct SessionTokenProvider {
     sts: Sts,
     /// With a device, once it is known whose keys they are.
     session: Option<MfaSession>,
-    /// Whether nothing but a change of the source can better the last outcome.
-    waits_for_source: bool,
 }
 
 impl SessionTokenProvider {
@@ -65,7 +63,6 @@ impl SessionTokenProvider {
             config,
             context,
             session: None,
-            waits_for_source: false,
         }
     }
 
@@ -92,9 +89,7 @@ impl SessionTokenProvider {
 
     /// The long-lived keys of which a session is made.
     async fn keys(&mut self) -> Result<Arc<Credentials>, Failure> {
-        let keys = self.source.credentials().await;
-        self.waits_for_source = keys.is_err();
-        let keys = keys?;
+        let keys = self.source.credentials().await?;
         if keys.is_long_lived() {
             return Ok(keys);
         }
@@ -217,16 +212,7 @@ impl SessionTokenProvider {
         keys: &Credentials,
         mfa: Option<sts::Mfa>,
     ) -> Result<Credentials, Unanswered> {
-        let request = Request::GetSessionToken(GetSessionToken {
-            duration: self.config.lifetime,
-            mfa,
-        });
-        let credentials = self.sts.mint(&request, Some(keys)).await?;
-        Ok(Credentials {
-            account_id: keys.account_id.clone(),
-            principal: Principal::User,
-            ..credentials
-        })
+        self.sts.session(keys, self.config.lifetime, mfa).await
     }
 
     fn provided_session(&self, session: &Session) -> Provided {
@@ -256,19 +242,9 @@ impl Provider for SessionTokenProvider {
 
     fn news(&mut self) -> News<'_> {
         let Self {
-            source,
-            session,
-            waits_for_source,
-            ..
+            source, session, ..
         } = self;
         Box::pin(async {
-            let of_source = async {
-                if *waits_for_source {
-                    source.changed().await;
-                } else {
-                    std::future::pending::<()>().await;
-                }
-            };
             let of_session = async {
                 match session {
                     Some(session) => session.news().await,
@@ -277,7 +253,7 @@ impl Provider for SessionTokenProvider {
             };
             tokio::select! {
                 biased;
-                () = of_source => {}
+                () = source.news() => {}
                 () = of_session => {}
             }
         })

@@ -17,15 +17,6 @@ pub enum SourceIdentity {
     Unnamed(Vec<Link>),
 }
 
-impl SourceIdentity {
-    pub fn named(&self) -> Option<&IdentityName> {
-        match self {
-            Self::Named(name) => Some(name),
-            Self::Unnamed(_) => None,
-        }
-    }
-}
-
 /// Opens source identities. Equal ones are one, however many are derived from it.
 pub trait Sources: Send + Sync + std::fmt::Debug {
     /// `on_behalf` is the identity that needs it, and lends an unnamed one its name in logs.
@@ -42,9 +33,9 @@ pub trait Source: Send + std::fmt::Debug {
     /// one is still under way.
     fn credentials(&mut self) -> Current<'_>;
 
-    /// Completes once the source has published something after [`Self::credentials`] was asked.
-    /// Dropping it loses nothing.
-    fn changed(&mut self) -> News<'_>;
+    /// Completes once the source has published something after a look that gave nothing, or whose
+    /// set was rejected: never while its set is good. Dropping it loses nothing.
+    fn news(&mut self) -> News<'_>;
 
     /// Has a source that fails make an attempt now, for which the next [`Self::credentials`] waits.
     fn refresh(&mut self);
@@ -80,7 +71,7 @@ impl Source for NoSources {
         Box::pin(std::future::ready(Err(failure)))
     }
 
-    fn changed(&mut self) -> News<'_> {
+    fn news(&mut self) -> News<'_> {
         Box::pin(std::future::pending())
     }
 

@@ -11,8 +11,8 @@ use crate::aws::service_endpoint::{EndpointSettings, Service, ServiceEndpoint, e
 use crate::aws::sigv4;
 use crate::aws::skew::ClockOffset;
 use crate::aws::sts::{
-    self, CallerIdentity, DecodeAuthorizationMessage, DecodedMessage, MalformedAnswer, Refusal,
-    Request,
+    self, CallerIdentity, DecodeAuthorizationMessage, DecodedMessage, GetSessionToken,
+    MalformedAnswer, Refusal, Request,
 };
 use crate::clock::Timestamp;
 use crate::credentials::{Credentials, Failure};
@@ -193,7 +193,23 @@ impl Sts {
         sts::decoded_message(&response.body).map_err(|problem| malformed(&request, &problem))
     }
 
-    /// Asks for a session. `role` decides the region where nothing else does.
+    /// Makes a session of a user's long-lived keys: `GetSessionToken`.
+    pub(super) async fn session(
+        &self,
+        keys: &Credentials,
+        duration: Option<Duration>,
+        mfa: Option<sts::Mfa>,
+    ) -> Result<Credentials, Unanswered> {
+        let request = Request::GetSessionToken(GetSessionToken { duration, mfa });
+        let credentials = self.mint(&request, Some(keys)).await?;
+        Ok(Credentials {
+            // Its answer names no account.
+            account_id: keys.account_id.clone(),
+            ..credentials
+        })
+    }
+
+    /// Asks for a session. The role in the request decides the region where nothing else does.
     pub(super) async fn mint(
         &self,
         request: &Request,

@@ -93,10 +93,10 @@ impl Surveyor {
         &self,
         identities: impl Iterator<Item = &'a IdentityName>,
     ) -> BTreeMap<IdentityName, Vec<Surveyed>> {
-        let sources = self.named.values().flatten().filter_map(Link::from);
+        let sources = self.named.values().flatten().filter_map(Link::built_on);
         let mut survey = Survey {
             surveyor: self,
-            sources: sources.filter_map(SourceIdentity::named).collect(),
+            sources: sources.collect(),
             instance: Vec::new(),
         };
         let mut all = BTreeMap::new();
@@ -185,8 +185,7 @@ impl Survey<'_> {
                     self.derived(&what, serial, &config.from, depth).await
                 }
                 Link::AssumeRole(config) => {
-                    let role = config.role_arn.resource();
-                    let what = format!("role {}", role.trim_start_matches("role/"));
+                    let what = format!("role {}", config.role_arn.role_name());
                     self.derived(&what, None, &config.from, depth).await
                 }
                 Link::WebIdentity(config) => web_identity::survey(config, environment).await,

@@ -10,7 +10,7 @@ use super::{Context, Provider, Providing, Unprovided, providing};
 use crate::aws::arn::Arn;
 use crate::aws::sts::limit::LONGEST_WEB_IDENTITY_TOKEN;
 use crate::aws::sts::{AssumeRoleWithWebIdentity, Request};
-use crate::credentials::{Credentials, Failure, Principal, Provided, Renewal};
+use crate::credentials::{Failure, Provided, Renewal};
 use crate::environment::Environment;
 use crate::os::{files, process};
 use crate::secret::Secret;
@@ -108,13 +108,10 @@ impl WebIdentityProvider {
             .mint(&request, None)
             .await
             .map_err(|unanswered| unanswered.failure)?;
-        let role = given.role_arn.resource().trim_start_matches("role/");
+        let role = given.role_arn.role_name();
         Ok(Provided {
             source: format!("web identity, role {role}").into(),
-            credentials: Credentials {
-                principal: Principal::Role,
-                ..credentials
-            },
+            credentials,
             renewal: Renewal::Mint,
             issued: Some(sts.upstream_now()),
         })
@@ -134,7 +131,7 @@ pub(super) async fn survey(config: &Config, environment: &Environment) -> Findin
     if let Err(failure) = token(given.token_file.clone()).await {
         return Finding::Broken(failure.message);
     }
-    let role = given.role_arn.resource().trim_start_matches("role/");
+    let role = given.role_arn.role_name();
     let file = given.token_file.display();
     Finding::Found(Found {
         what: format!("role {role} by the token in {file}"),

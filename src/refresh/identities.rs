@@ -94,7 +94,7 @@ impl Identities {
         parts: Parts,
     ) -> (Opened, mpsc::UnboundedReceiver<Kept>) {
         let (begun, to_run) = mpsc::unbounded_channel();
-        let sources = named.values().flatten().filter_map(built_on);
+        let sources = named.values().flatten().filter_map(Link::built_on);
         let sources = sources.cloned().collect();
         let identities = Self(Arc::new(Keeping {
             named,
@@ -184,14 +184,6 @@ impl Keeping {
     }
 }
 
-/// The named identity that a link is derived from, by way of however many unnamed ones.
-fn built_on(link: &Link) -> Option<&IdentityName> {
-    match link.from()? {
-        SourceIdentity::Named(name) => Some(name),
-        SourceIdentity::Unnamed(links) => links.iter().find_map(built_on),
-    }
-}
-
 impl Sources for Identities {
     fn open(&self, source: &SourceIdentity, on_behalf: &IdentityName) -> Box<dyn Source> {
         let node = self.node(source, on_behalf);
@@ -201,6 +193,7 @@ impl Sources for Identities {
             given: None,
             rejected: None,
             outdated: None,
+            is_waited_for: false,
         })
     }
 }
@@ -216,6 +209,8 @@ struct View {
     rejected: Option<Arc<Credentials>>,
     /// How many attempts there had been when another was ordered.
     outdated: Option<u64>,
+    /// Whether nothing but a change can better the last look, or one that was cut off.
+    is_waited_for: bool,
 }
 
 impl View {
@@ -256,9 +251,11 @@ impl Source for View {
 
     fn credentials(&mut self) -> Current<'_> {
         Box::pin(async {
+            self.is_waited_for = true;
             loop {
                 self.published.borrow_and_update();
                 if let Some(outcome) = self.look() {
+                    self.is_waited_for = outcome.is_err();
                     // Attempts are counted from the start once a source is forgotten.
                     self.outdated = None;
                     return outcome;
@@ -271,9 +268,9 @@ impl Source for View {
         })
     }
 
-    fn changed(&mut self) -> News<'_> {
+    fn news(&mut self) -> News<'_> {
         Box::pin(async {
-            if self.published.changed().await.is_err() {
+            if !self.is_waited_for || self.published.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         })
@@ -295,6 +292,7 @@ impl Source for View {
             _ => {}
         }
         self.rejected = given;
+        self.is_waited_for = true;
     }
 }
 

@@ -46,7 +46,7 @@ fn shown(link: &Link) -> String {
         SourceIdentity::Named(name) => name.to_string(),
         SourceIdentity::Unnamed(links) => links.iter().map(shown).collect(),
     };
-    let name = |arn: &Arn| arn.resource().trim_start_matches("role/").to_owned();
+    let name = |arn: &Arn| arn.role_name().to_owned();
     match link {
         Link::AssumeRole(config) => {
             let lifetime = config.lifetime.map(|it| format!("{}s", it.as_secs()));
