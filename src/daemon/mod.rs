@@ -106,7 +106,7 @@ impl Daemon {
         let own = doors.addresses();
         let tokens = Arc::new(Tokens::default());
         let token = tokens.lease(
-            directory.default_token()?,
+            &directory.default_token()?,
             Bearer::Token(TokenName::default()),
         );
 

@@ -72,7 +72,7 @@ pub(super) async fn respond(
     line.push(b'\n');
     let body = LeaseBody {
         line: Some(Bytes::from_owner(zeroize::Zeroizing::new(line))),
-        _lease: site.tokens.lease(token, Bearer::Lease(grant.clone())),
+        _lease: site.tokens.lease(&token, Bearer::Lease(grant.clone())),
     };
     let mut response = Response::new(Either::Right(body));
     response
