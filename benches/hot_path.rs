@@ -127,7 +127,7 @@ impl Served {
             },
             tokens,
             url: None,
-            token_file: "token".into(),
+            token_files: Vec::new(),
         };
         let endpoint = Arc::new(Public {
             site: Arc::new(site),

@@ -2,8 +2,12 @@
 
 mod announcer;
 mod doors;
+mod folder;
 pub mod runtime_directory;
 pub mod signals;
+mod token_file;
+mod token_keeper;
+mod unusable;
 
 use std::fmt;
 use std::future::Future;
@@ -15,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::authz::{Bearer, Lease, ListenerName, Policy, TokenName, Tokens};
+use crate::authz::{ListenerName, Policy, Tokens};
 use crate::challenge::{Challenges, UsedCodes};
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -27,10 +31,13 @@ use crate::providers::Surroundings;
 use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
-use crate::serve::{self, Admin, Admins, BindError, Connections, Public, Site};
+use crate::serve::{self, Admin, Admins, BindError, Connections, Public, Site, TokenOrders};
 use announcer::Announcer;
-use doors::Doors;
-use runtime_directory::{RuntimeDirectory, Unusable};
+use doors::{Admitted, Doors};
+use runtime_directory::RuntimeDirectory;
+use token_keeper::TokenKeeper;
+
+pub use unusable::Unusable;
 
 /// All that a daemon is made from.
 #[derive(Debug)]
@@ -54,8 +61,9 @@ pub struct Daemon {
     doors: Doors,
     announcer: Announcer,
     clock: SharedClock,
-    /// Keeps the default token valid, and the directory ours.
-    _token: Lease,
+    token_keeper: TokenKeeper,
+    token_orders: TokenOrders,
+    /// Keeps the directory ours.
     _directory: RuntimeDirectory,
 }
 
@@ -101,14 +109,22 @@ impl Daemon {
             clock,
             draws,
         } = parts;
+        let owner = process::effective_uid();
+        let names = config.identities.keys().cloned().collect();
+        let policy = Policy::new(config.allow, owner, names);
         let directory = RuntimeDirectory::claim(runtime_directory)?;
-        let doors = Doors::open(&config.serve, &directory).await?;
+        let admitted = Admitted::to(&directory, &config.serve, &policy, &config.tokens)?;
+        let doors = Doors::open(&config.serve, &directory, admitted).await?;
         let own = doors.addresses();
         let tokens = Arc::new(Tokens::default());
-        let token = tokens.lease(
-            &directory.default_token()?,
-            Bearer::Token(TokenName::default()),
-        );
+        let (token_orders, orders) = TokenOrders::new();
+        let token_keeper = TokenKeeper::open(
+            &directory,
+            config.tokens,
+            Arc::clone(&tokens),
+            Arc::clone(&clock),
+            orders,
+        )?;
 
         let url = own.first().map(|address| format!("http://{address}"));
         let used = UsedCodes::load(
@@ -135,8 +151,6 @@ impl Daemon {
             surroundings,
             draws,
         };
-        let names = config.identities.keys().cloned().collect();
-        let policy = Policy::new(config.allow, process::effective_uid(), names);
         let (identities, begun) = Identities::open_all(config.identities, parts);
         let site = Arc::new(Site {
             began: clock.boot(),
@@ -144,13 +158,13 @@ impl Daemon {
             identities: identities.readers(),
             policy,
             admins: Admins {
-                owner: process::effective_uid(),
-                group: None,
+                owner,
+                group: admitted.admins,
             },
             tokens,
             challenges,
             url,
-            token_file: runtime_directory::token_file(directory.path()),
+            token_files: token_keeper.files(),
         });
         Ok(Self {
             site,
@@ -160,7 +174,8 @@ impl Daemon {
             doors,
             announcer,
             clock,
-            _token: token,
+            token_keeper,
+            token_orders,
             _directory: directory,
         })
     }
@@ -191,6 +206,7 @@ impl Daemon {
         let admin = Arc::new(Admin {
             site: Arc::clone(&self.site),
             surveyor: self.surveyor,
+            tokens: self.token_orders,
         });
         let ended = connections.ended();
         let name = ListenerName::admin();
@@ -205,6 +221,7 @@ impl Daemon {
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
         keeping.spawn(self.announcer.run());
+        keeping.spawn(self.token_keeper.run());
         let _identities = self.identities;
         keeping.spawn(keep(self.begun));
         tracing::info!(
