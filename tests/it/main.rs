@@ -23,3 +23,4 @@ mod simulation;
 mod sources;
 mod sts_vectors;
 mod support;
+mod tokens;

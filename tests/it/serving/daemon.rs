@@ -28,7 +28,7 @@ pub(crate) struct InProcess {
     /// What opens every identity.
     pub(crate) token: String,
     site: Arc<Site>,
-    directory: TempDir,
+    directory: Arc<TempDir>,
     /// Ends the daemon when dropped.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -75,7 +75,17 @@ impl InProcess {
 
     /// Serves what `config` says.
     pub(crate) fn with(clock: SharedClock, config: Config, environment: Environment) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        Self::within(directory, clock, config, environment)
+    }
+
+    /// The same in a directory that others share, or that an earlier daemon has left.
+    pub(crate) fn within(
+        directory: Arc<TempDir>,
+        clock: SharedClock,
+        config: Config,
+        environment: Environment,
+    ) -> Self {
         let parts = Parts {
             config,
             environment: Arc::new(environment),
@@ -154,6 +164,12 @@ impl InProcess {
     /// Tells the daemon to end.
     pub(crate) fn stop(&mut self) {
         drop(self.stop.take());
+    }
+
+    /// Ends it, and waits until it has.
+    pub(crate) fn end(mut self) {
+        self.stop();
+        eventually("the daemon has ended", || self.has_ended().then_some(()));
     }
 
     /// Whether it has.
