@@ -39,6 +39,7 @@ impl Served {
                 ..Config::default()
             },
             environment: ground.environment(),
+            outlets: credd::audit::Outlets::to(std::io::sink()),
             runtime_directory: directory.clone(),
             clock: Arc::clone(&ground.clock) as SharedClock,
             draws: |_| Box::new(Chance::new(1)),
