@@ -4,3 +4,4 @@ pub mod files;
 pub mod host;
 pub mod memory;
 pub mod process;
+pub mod secret_memory;
