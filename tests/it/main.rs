@@ -13,6 +13,7 @@ mod guards;
 mod http;
 mod imds_vectors;
 mod mfa;
+mod process;
 mod profile_file_vectors;
 mod programs;
 mod refresh;
