@@ -9,6 +9,7 @@ mod hosts;
 mod leases;
 mod limits;
 mod methods;
+mod proxies;
 mod reach;
 mod tokens;
 
