@@ -11,7 +11,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use credd::authz::{Caller, Lease, Policy, Presented, Scope, Tokens, new_token};
+use credd::authz::{Bearer, Lease, ListenerName, Policy, Presented, TokenName, Tokens, new_token};
 use credd::aws::formats;
 use credd::challenge::{Challenges, UsedCodes};
 use credd::clock::{Clock, SharedClock, SystemClock, Timestamp};
@@ -21,7 +21,7 @@ use credd::providers::{Provider, Providing};
 use credd::random::{Draw, SystemDraws};
 use credd::refresh::{Held, Snapshot, SnapshotReader, refresher};
 use credd::secret::Secret;
-use credd::serve::{Endpoint, Public, Site};
+use credd::serve::{Admins, Endpoint, Peer, Public, Site};
 use divan::{AllocProfiler, Bencher, black_box};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -63,19 +63,20 @@ fn request(bencher: Bencher<'_, '_>, leases: usize) {
 fn token(bencher: Bencher<'_, '_>, count: usize) {
     let (tokens, leases) = tokens(count);
     let presented = leases[0].secret().expose().as_bytes();
-    bencher.bench_local(|| tokens.scope_of(black_box(presented)));
+    bencher.bench_local(|| tokens.bearer_of(black_box(presented)));
 }
 
 /// The decision itself, over as many identities.
 #[divan::bench(args = [1, 100])]
 fn decision(bencher: Bencher<'_, '_>, count: usize) {
-    let policy = Policy { owner: 1000 };
     let names = (0..count).map(|index| IdentityName::parse(&format!("identity-{index}")).unwrap());
     let names: Vec<_> = names.collect();
     let asked = names.last().unwrap().as_str();
-    let token = Presented::Token(Scope::All);
-    bencher
-        .bench_local(|| policy.decide(Caller::Tcp, &token, black_box(Some(asked)), names.iter()));
+    let policy = Policy::new(Vec::new(), 1000, names.clone());
+    let token = Presented::Bearer(Bearer::Token(TokenName::default()));
+    let caller = Peer::unknown(ListenerName::http());
+    let caller = caller.connected();
+    bencher.bench_local(|| policy.decide(caller, &token, black_box(Some(asked))));
 }
 
 /// What a snapshot has for a client.
@@ -119,7 +120,11 @@ impl Served {
             ),
             clock,
             identities: BTreeMap::from([(reader.identity().clone(), reader)]),
-            policy: Policy { owner: 1000 },
+            policy: Policy::new(Vec::new(), 1000, vec![IdentityName::default()]),
+            admins: Admins {
+                owner: 1000,
+                group: None,
+            },
             tokens,
             url: None,
             token_file: "token".into(),
@@ -137,9 +142,10 @@ impl Served {
     fn connect(&self, runtime: &Runtime) -> DuplexStream {
         let (client, server) = tokio::io::duplex(64 * 1024);
         let endpoint = Arc::clone(&self.endpoint);
+        let peer = Arc::new(Peer::unknown(ListenerName::http()));
         let service = service_fn(move |request| {
-            let endpoint = Arc::clone(&endpoint);
-            async move { Ok::<_, Infallible>(endpoint.respond(request, Caller::Tcp).await) }
+            let (endpoint, peer) = (Arc::clone(&endpoint), Arc::clone(&peer));
+            async move { Ok::<_, Infallible>(endpoint.respond(request, peer).await) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(server), service);
@@ -157,7 +163,7 @@ fn runtime() -> Runtime {
 
 fn tokens(count: usize) -> (Arc<Tokens>, Vec<Lease>) {
     let tokens = Arc::new(Tokens::default());
-    let lease = |_| tokens.lease(new_token(), Scope::All);
+    let lease = |_| tokens.lease(new_token(), Bearer::Token(TokenName::default()));
     let leases = (0..count).map(lease).collect();
     (tokens, leases)
 }

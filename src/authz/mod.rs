@@ -1,7 +1,11 @@
 //! Who may have which credentials: pure decisions on what the kernel or a token proves.
 
+mod caller;
 mod policy;
+mod rule;
 mod tokens;
 
-pub use policy::{Caller, Decision, Denial, Grant, Policy, Presented};
-pub use tokens::{Lease, Scope, Tokens, new_token};
+pub use caller::{Caller, Facts, ListenerName, Process, Transport, User};
+pub use policy::{Decision, Denial, Grant, Nearest, Policy, Reason};
+pub use rule::{Conditions, Key, Opening, Opens, Rule, RuleName, TokenName};
+pub use tokens::{Bearer, Lease, Presented, Tokens, new_token};

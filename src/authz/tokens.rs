@@ -6,24 +6,26 @@ use std::sync::{Arc, Weak};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::identity::IdentityName;
+use super::policy::Grant;
+use super::rule::TokenName;
 use crate::random;
 use crate::secret::Secret;
 
-/// What a token gives access to.
+/// What a valid token stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
-    All,
-    Only(IdentityName),
+pub enum Bearer {
+    /// Whoever can read the token's file; rules say what that opens.
+    Token(TokenName),
+    /// Whoever was granted this on a Unix socket, and the programs that it runs.
+    Lease(Grant),
 }
 
-impl Scope {
-    pub fn covers(&self, identity: &IdentityName) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(only) => only == identity,
-        }
-    }
+/// The token of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presented {
+    Nothing,
+    Unknown,
+    Bearer(Bearer),
 }
 
 /// Bytes of entropy in a token: 256 bits.
@@ -50,13 +52,13 @@ pub struct Tokens {
 #[derive(Debug)]
 struct Token {
     secret: Secret,
-    scope: Scope,
+    bearer: Bearer,
 }
 
 impl Tokens {
     /// Makes `secret` valid for as long as the lease lives.
-    pub fn lease(self: &Arc<Self>, secret: Secret, scope: Scope) -> Lease {
-        let token = Arc::new(Token { secret, scope });
+    pub fn lease(self: &Arc<Self>, secret: Secret, bearer: Bearer) -> Lease {
+        let token = Arc::new(Token { secret, bearer });
         self.valid.rcu(|valid| {
             let mut valid = Vec::clone(valid);
             valid.push(Arc::clone(&token));
@@ -71,14 +73,14 @@ impl Tokens {
 
     /// What the token stands for that a caller presented. Every valid token is compared, each in
     /// constant time, so that nothing is learnt from how long it takes.
-    pub fn scope_of(&self, presented: &[u8]) -> Option<Scope> {
-        let mut scope = None;
+    pub fn bearer_of(&self, presented: &[u8]) -> Option<Bearer> {
+        let mut bearer = None;
         for token in self.valid.load().iter() {
             if token.secret.matches(presented) {
-                scope = Some(token.scope.clone());
+                bearer = Some(token.bearer.clone());
             }
         }
-        scope
+        bearer
     }
 
     /// A subscription to the tokens that become valid from now on.
@@ -126,15 +128,16 @@ mod tests {
 
     #[test]
     fn a_token_is_valid_as_long_as_its_lease() {
+        let bearer = Bearer::Token(TokenName::default());
         let tokens = Arc::new(Tokens::default());
-        let lease = tokens.lease(new_token(), Scope::All);
+        let lease = tokens.lease(new_token(), bearer.clone());
         let presented = lease.secret().expose().to_owned();
         assert!(Tokens::is_well_formed(&presented));
-        assert_eq!(tokens.scope_of(presented.as_bytes()), Some(Scope::All));
-        assert_eq!(tokens.scope_of(b""), None);
-        assert_eq!(tokens.scope_of(&presented.as_bytes()[1..]), None);
+        assert_eq!(tokens.bearer_of(presented.as_bytes()), Some(bearer));
+        assert_eq!(tokens.bearer_of(b""), None);
+        assert_eq!(tokens.bearer_of(&presented.as_bytes()[1..]), None);
         drop(lease);
-        assert_eq!(tokens.scope_of(presented.as_bytes()), None);
+        assert_eq!(tokens.bearer_of(presented.as_bytes()), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::pretend_aws::{LIFETIME, PretendAws};
 use super::serve::watch_jumps;
 use super::{Failed, Outcome, block_on, output};
+use crate::authz::ListenerName;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
 use crate::daemon::{Daemon, Parts, runtime_directory, signals};
@@ -59,7 +60,7 @@ pub(super) fn run(environment: &Environment) -> Outcome {
             let _ = stopping.send(true);
         };
         let pretending = async {
-            serve::serve(pretend, aws, connections, stopped).await;
+            serve::serve(pretend, ListenerName::imds(), aws, connections, stopped).await;
             // The daemon's end is the demo's.
             std::future::pending::<()>().await;
         };

@@ -17,9 +17,8 @@ use http_body_util::{BodyExt, Collected, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 
-use crate::authz::Caller;
 use crate::clock::{SharedClock, Timestamp};
-use crate::serve::{Body, Endpoint, Responding};
+use crate::serve::{Body, Endpoint, Peer, Responding};
 
 /// Short, so that a refresh can be watched.
 pub(super) const LIFETIME: Duration = Duration::from_secs(40);
@@ -116,7 +115,7 @@ impl PretendAws {
 }
 
 impl Endpoint for PretendAws {
-    fn respond(self: Arc<Self>, request: Request<Incoming>, _caller: Caller) -> Responding {
+    fn respond(self: Arc<Self>, request: Request<Incoming>, _peer: Arc<Peer>) -> Responding {
         Box::pin(async move { self.answer(request).await })
     }
 }

@@ -19,7 +19,9 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::authz::{Rule, TokenName};
 use crate::credentials::Warnings;
 use crate::environment::Environment;
 use crate::identity::IdentityName;
@@ -37,6 +39,23 @@ pub struct Config {
     pub serve: serve::Config,
     pub challenges: Challenges,
     pub identities: BTreeMap<IdentityName, Vec<Link>>,
+    /// `[[allow]]`, in its order.
+    pub allow: Vec<Rule>,
+    /// Every token that a rule names.
+    pub tokens: BTreeMap<TokenName, TokenSettings>,
+}
+
+/// How a token is kept for those who may read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// Of its directory and file: one that the daemon is in.
+    pub group: Option<u32>,
+    /// Of the file, in bits.
+    pub mode: u32,
+    /// How often it is replaced, where that is wanted.
+    pub rotate: Option<Duration>,
+    /// How long the one before stays valid.
+    pub overlap: Duration,
 }
 
 /// How people are asked for what only they have.
@@ -56,10 +75,12 @@ impl Default for Config {
         Self {
             serve: serve::Config {
                 http: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))],
-                unix: None,
+                ..serve::Config::default()
             },
             challenges: Challenges::default(),
             identities: default_identities(),
+            allow: Vec::new(),
+            tokens: BTreeMap::new(),
         }
     }
 }

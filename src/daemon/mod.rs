@@ -1,6 +1,7 @@
 //! The composition root: it alone knows how the parts fit together.
 
 mod announcer;
+mod doors;
 pub mod runtime_directory;
 pub mod signals;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::authz::{Lease, Policy, Scope, Tokens};
+use crate::authz::{Bearer, Lease, ListenerName, Policy, TokenName, Tokens};
 use crate::challenge::{Challenges, UsedCodes};
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -26,9 +27,10 @@ use crate::providers::Surroundings;
 use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
-use crate::serve::{self, Admin, BindError, Connections, Listener, Public, Site};
+use crate::serve::{self, Admin, Admins, BindError, Connections, Public, Site};
 use announcer::Announcer;
-use runtime_directory::{Lock, RuntimeDirectory, Unusable};
+use doors::Doors;
+use runtime_directory::{RuntimeDirectory, Unusable};
 
 /// All that a daemon is made from.
 #[derive(Debug)]
@@ -49,14 +51,12 @@ pub struct Daemon {
     surveyor: Surveyor,
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
-    public: Vec<Listener>,
-    admin: Listener,
+    doors: Doors,
     announcer: Announcer,
     clock: SharedClock,
     /// Keeps the default token valid, and the directory ours.
     _token: Lease,
     _directory: RuntimeDirectory,
-    _socket: Option<Lock>,
 }
 
 /// Why a daemon cannot start. Nothing of another instance has been touched then.
@@ -102,22 +102,13 @@ impl Daemon {
             draws,
         } = parts;
         let directory = RuntimeDirectory::claim(runtime_directory)?;
-        let mut public = Vec::new();
-        for address in &config.serve.http {
-            public.push(Listener::tcp(*address).await?);
-        }
-        let own: Vec<SocketAddr> = public.iter().filter_map(Listener::tcp_address).collect();
-        // The commands find this one; a config may ask for another besides.
-        let found = runtime_directory::public_socket(directory.path());
-        public.push(Listener::unix(&found)?);
-        let mut elsewhere = None;
-        if let Some(path) = config.serve.unix.filter(|path| *path != found) {
-            elsewhere = Some(Lock::of_socket(&path)?);
-            public.push(Listener::unix(&path)?);
-        }
-        let admin = Listener::unix(&runtime_directory::admin_socket(directory.path()))?;
+        let doors = Doors::open(&config.serve, &directory).await?;
+        let own = doors.addresses();
         let tokens = Arc::new(Tokens::default());
-        let token = tokens.lease(directory.default_token()?, Scope::All);
+        let token = tokens.lease(
+            directory.default_token()?,
+            Bearer::Token(TokenName::default()),
+        );
 
         let url = own.first().map(|address| format!("http://{address}"));
         let used = UsedCodes::load(
@@ -144,13 +135,17 @@ impl Daemon {
             surroundings,
             draws,
         };
+        let names = config.identities.keys().cloned().collect();
+        let policy = Policy::new(config.allow, process::effective_uid(), names);
         let (identities, begun) = Identities::open_all(config.identities, parts);
         let site = Arc::new(Site {
             began: clock.boot(),
             clock: Arc::clone(&clock),
             identities: identities.readers(),
-            policy: Policy {
+            policy,
+            admins: Admins {
                 owner: process::effective_uid(),
+                group: None,
             },
             tokens,
             challenges,
@@ -162,13 +157,11 @@ impl Daemon {
             surveyor,
             identities,
             begun,
-            public,
-            admin,
+            doors,
             announcer,
             clock,
             _token: token,
             _directory: directory,
-            _socket: elsewhere,
         })
     }
 
@@ -185,16 +178,29 @@ impl Daemon {
         let public = Arc::new(Public {
             site: Arc::clone(&self.site),
         });
-        for listener in self.public {
+        let Doors {
+            public: listeners,
+            admin: admin_listener,
+            locks: _locks,
+        } = self.doors;
+        for (name, listener) in listeners {
             let (public, connections) = (Arc::clone(&public), Arc::clone(&connections));
-            listening.spawn(serve::serve(listener, public, connections, stopped.clone()));
+            let serving = serve::serve(listener, name, public, connections, stopped.clone());
+            listening.spawn(serving);
         }
         let admin = Arc::new(Admin {
             site: Arc::clone(&self.site),
             surveyor: self.surveyor,
         });
         let ended = connections.ended();
-        listening.spawn(serve::serve(self.admin, admin, connections, stopped));
+        let name = ListenerName::admin();
+        listening.spawn(serve::serve(
+            admin_listener,
+            name,
+            admin,
+            connections,
+            stopped,
+        ));
 
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));

@@ -3,4 +3,5 @@
 pub mod files;
 pub mod host;
 pub mod memory;
+pub mod peer;
 pub mod process;

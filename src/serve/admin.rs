@@ -20,13 +20,40 @@ use serde::Serialize;
 
 use super::explain::explanation;
 use super::guard::{self, Methods};
-use super::{Body, Endpoint, Refusal, Responding, Site, question, whole};
+use super::{Body, Endpoint, Peer, Refusal, Responding, Site, question, whole};
 use crate::api::{self, ExplainReport, FailureReport, IdentityStatus, StatusReport, WhichIdentity};
-use crate::authz::{Caller, Denial};
+use crate::authz::{Denial, Reason};
 use crate::clock::{BootInstant, Timestamp, timeout};
 use crate::identity::IdentityName;
 use crate::providers::survey::Surveyor;
 use crate::refresh::{Expiry, Held, Snapshot, SnapshotReader};
+
+/// Who may look, and give orders: root, the daemon's user, and the group `credd-admin`.
+#[derive(Debug, Clone, Copy)]
+pub struct Admins {
+    pub owner: u32,
+    pub group: Option<u32>,
+}
+
+impl Admins {
+    fn admit(self, peer: &Peer) -> Result<(), Refusal> {
+        let user = peer.connected().user.as_ref();
+        let is_admin = user.is_some_and(|user| {
+            user.uid == ROOT
+                || user.uid == self.owner
+                || self.group.is_some_and(|group| user.is_in(group))
+        });
+        if is_admin && peer.is_there() {
+            return Ok(());
+        }
+        Err(Refusal::forbidden(
+            "AccessDenied",
+            "this socket is for root, the user that credd runs as, and the group credd-admin",
+        ))
+    }
+}
+
+const ROOT: u32 = 0;
 
 /// What operators look at.
 #[derive(Debug)]
@@ -36,9 +63,9 @@ pub struct Admin {
 }
 
 impl Endpoint for Admin {
-    fn respond(self: Arc<Self>, request: Request<Incoming>, caller: Caller) -> Responding {
+    fn respond(self: Arc<Self>, request: Request<Incoming>, peer: Arc<Peer>) -> Responding {
         Box::pin(async move {
-            let outcome = self.route(request, caller).await;
+            let outcome = self.route(request, &peer).await;
             outcome.unwrap_or_else(Refusal::into_response)
         })
     }
@@ -48,10 +75,10 @@ impl Admin {
     async fn route(
         &self,
         request: Request<Incoming>,
-        caller: Caller,
+        peer: &Peer,
     ) -> Result<Response<Body>, Refusal> {
         guard::check(&request, Methods::ReadAndPost)?;
-        self.site.authorize_any(caller)?;
+        self.site.admins.admit(peer)?;
         let is_post = request.method() == Method::POST;
         let path = request.uri().path().to_owned();
         match (is_post, path.as_str()) {
@@ -97,7 +124,7 @@ impl Admin {
             .map(|(name, reader)| (name.clone(), reader.clone()))
             .collect();
         if meant.is_empty() {
-            return Err(Denial::UnknownIdentity.into());
+            return Err(Denial::from(Reason::UnknownIdentity).into());
         }
         Ok(meant)
     }

@@ -12,9 +12,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use super::Endpoint;
 use super::activity::{Activity, INTERVAL, Watch, Watched};
-use crate::authz::Caller;
+use super::{Endpoint, Peer};
+use crate::authz::Transport;
 use crate::clock::Clock;
 
 /// Of a request's head, all headers together; 431 beyond. The longest that a client sends is a
@@ -27,7 +27,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// Serves until the client leaves, does nothing for too long, or `stop` says so.
 pub(super) async fn serve<S>(
     stream: S,
-    caller: Caller,
+    peer: Arc<Peer>,
     endpoint: Arc<dyn Endpoint>,
     clock: Arc<dyn Clock>,
     mut stop: watch::Receiver<bool>,
@@ -38,7 +38,7 @@ pub(super) async fn serve<S>(
     let service = service_fn(|request: Request<Incoming>| {
         let activity = Arc::clone(&activity);
         activity.serving();
-        let responding = Arc::clone(&endpoint).respond(request, caller);
+        let responding = Arc::clone(&endpoint).respond(request, Arc::clone(&peer));
         async move {
             let response = responding.await;
             match response.body() {
@@ -54,7 +54,7 @@ pub(super) async fn serve<S>(
         .header_read_timeout(None)
         // Watching for the client to leave before its answer costs a second buffer at each
         // request. A lease needs that; what TCP gets takes 800 ms at the longest.
-        .half_close(caller == Caller::Tcp)
+        .half_close(peer.transport() == Transport::Tcp)
         .serve_connection(
             TokioIo::new(Watched::new(stream, Arc::clone(&activity))),
             service,

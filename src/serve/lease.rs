@@ -6,13 +6,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::Either;
-use hyper::Response;
 use hyper::body::{Body as HttpBody, Frame, Incoming};
 use hyper::header::{CACHE_CONTROL, HeaderValue};
+use hyper::{Request, Response};
 
-use super::{Body, Refusal, Site, question};
+use super::{Body, Peer, Refusal, Site, question};
 use crate::api::{self, LeaseReport, LeaseRequest};
-use crate::authz::{Caller, Decision, Lease, Presented, Scope, Tokens, new_token};
+use crate::authz::{Bearer, Lease, Presented, Tokens, new_token};
 use crate::secret::Secret;
 
 /// One line, and then silence until the connection ends.
@@ -46,20 +46,13 @@ impl HttpBody for LeaseBody {
 
 pub(super) async fn respond(
     site: &Site,
-    body: Incoming,
-    caller: Caller,
+    request: Request<Incoming>,
+    peer: &Peer,
 ) -> Result<Response<Body>, Refusal> {
-    site.authorize_any(caller)?;
-    let request: LeaseRequest = question::read(site, body).await?;
+    site.admit(peer, request.headers())?;
+    let request: LeaseRequest = question::read(site, request.into_body()).await?;
     let asked = request.identity.as_deref();
-    let identities = site.identities.keys();
-    let grant = match site
-        .policy
-        .decide(caller, &Presented::Nothing, asked, identities)
-    {
-        Decision::Allow(grant) => grant,
-        Decision::Deny(denial) => return Err(denial.into()),
-    };
+    let grant = site.decide(peer, &Presented::Nothing, asked)?;
     let Some(url) = &site.url else {
         let message = "credd has no HTTP endpoint; add [serve.http] with an address to its config";
         return Err(Refusal::forbidden("ConfigurationError", message));
@@ -79,7 +72,7 @@ pub(super) async fn respond(
     line.push(b'\n');
     let body = LeaseBody {
         line: Some(Bytes::from_owner(zeroize::Zeroizing::new(line))),
-        _lease: site.tokens.lease(token, Scope::Only(identity.clone())),
+        _lease: site.tokens.lease(token, Bearer::Lease(grant.clone())),
     };
     let mut response = Response::new(Either::Right(body));
     response

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::{Endpoint, connection};
-use crate::authz::Caller;
+use super::{Endpoint, Peer, connection};
+use crate::authz::ListenerName;
 use crate::clock::Clock;
 
 /// Connections at once, on each listener: whoever crowds the TCP port keeps nobody off the Unix
@@ -103,8 +103,8 @@ impl Listener {
         match self {
             Self::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0)),
             Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                Ok(Accepted::Tcp(stream, peer.ip()))
+                let (stream, address) = listener.accept().await?;
+                Ok(Accepted::Tcp(stream, address))
             }
         }
     }
@@ -145,7 +145,7 @@ impl Drop for Listener {
 
 enum Accepted {
     Unix(UnixStream),
-    Tcp(TcpStream, IpAddr),
+    Tcp(TcpStream, SocketAddr),
 }
 
 /// What all connections share.
@@ -169,9 +169,10 @@ impl Connections {
     }
 }
 
-/// Takes connections until `stop` says so, then waits for those under way to drain.
+/// Takes connections, which callers know by `name`, until `stop` says so, then waits for those under way to drain.
 pub async fn serve(
     listener: Listener,
+    name: ListenerName,
     endpoint: Arc<dyn Endpoint>,
     connections: Arc<Connections>,
     mut stop: watch::Receiver<bool>,
@@ -191,11 +192,11 @@ pub async fn serve(
         while under_way.try_join_next().is_some() {}
         match accepted {
             Ok(accepted) => {
-                let endpoint = Arc::clone(&endpoint);
+                let (name, endpoint) = (name.clone(), Arc::clone(&endpoint));
                 let (clock, stop) = (Arc::clone(&connections.clock), stop.clone());
                 let ended = connections.ended();
                 under_way.spawn(async move {
-                    dispatch(accepted, endpoint, clock, stop).await;
+                    dispatch(accepted, name, endpoint, clock, stop).await;
                     drop(place);
                     ended.notify_one();
                 });
@@ -213,27 +214,25 @@ pub async fn serve(
 
 async fn dispatch(
     accepted: Accepted,
+    name: ListenerName,
     endpoint: Arc<dyn Endpoint>,
     clock: Arc<dyn Clock>,
     stop: watch::Receiver<bool>,
 ) {
     match accepted {
         Accepted::Unix(stream) => {
-            // Asked before a byte is read; as it was when the peer connected.
-            let Ok(peer) = stream.peer_cred() else { return };
-            let caller = Caller::Unix {
-                uid: peer.uid(),
-                gid: peer.gid(),
-                pid: peer.pid().unwrap_or(0),
+            let Some(peer) = Peer::of_unix(&stream, name) else {
+                return;
             };
-            connection::serve(stream, caller, endpoint, clock, stop).await;
+            connection::serve(stream, Arc::new(peer), endpoint, clock, stop).await;
         }
-        Accepted::Tcp(stream, peer) => {
+        Accepted::Tcp(stream, address) => {
             // With route_localnet a neighbour reaches 127.0.0.1, from an address of its own.
-            if !peer.to_canonical().is_loopback() {
+            if !address.ip().to_canonical().is_loopback() {
                 return;
             }
-            connection::serve(stream, Caller::Tcp, endpoint, clock, stop).await;
+            let peer = Peer::of_tcp(&stream, address, name);
+            connection::serve(stream, Arc::new(peer), endpoint, clock, stop).await;
         }
     }
 }

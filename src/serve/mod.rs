@@ -2,6 +2,7 @@
 
 mod activity;
 mod admin;
+mod authorization;
 mod challenges;
 mod connection;
 mod ecs;
@@ -10,6 +11,7 @@ mod guard;
 mod lease;
 mod listener;
 mod metrics;
+mod peer;
 mod question;
 mod refusal;
 
@@ -19,31 +21,79 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 
-use crate::authz::{Caller, Policy, Tokens};
+use crate::authz::{ListenerName, Policy, Tokens};
+use crate::aws::region::Region;
 use crate::challenge::Challenges;
 use crate::clock::{BootInstant, SharedClock};
 use crate::identity::IdentityName;
 use crate::refresh::SnapshotReader;
 
-pub use admin::Admin;
+pub use admin::{Admin, Admins};
 pub use ecs::Public;
 pub use lease::LeaseBody;
 pub use listener::{BindError, Connections, Listener, serve};
+pub use peer::Peer;
 pub use refusal::Refusal;
 
-/// Where to listen.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where to listen, and how much to take from one caller.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
-    /// Loopback addresses of the HTTP endpoint; none switches it off.
+    /// Loopback addresses of the HTTP endpoint, and those of the ECS and EKS agents in whose place
+    /// credd may stand; none switches it off.
     pub http: Vec<SocketAddr>,
     /// A public Unix socket besides `credd.sock` in the runtime directory.
     pub unix: Option<PathBuf>,
+    /// Sockets that open what they are for to whoever gets to them.
+    pub own_sockets: Vec<OwnSocket>,
+    pub imds: Option<ImdsConfig>,
+    pub limits: Limits,
+}
+
+/// `[serve.unix.NAME]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnSocket {
+    pub listener: ListenerName,
+    pub path: PathBuf,
+    /// That of the daemon if absent.
+    pub owner: Option<u32>,
+    pub group: Option<u32>,
+    /// Permission bits; who may connect needs to write.
+    pub mode: u32,
+}
+
+/// `[serve.imds]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImdsConfig {
+    pub listen: Vec<SocketAddr>,
+    /// The caller's only or default identity if absent.
+    pub identity: Option<IdentityName>,
+    /// What `placement/region` answers.
+    pub region: Option<Region>,
+}
+
+/// What one caller may take up: a user where the kernel tells, all others on a listener together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// At once.
+    pub connections: usize,
+    /// In the long run; twice as many at once.
+    pub requests_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            requests_per_second: 5000,
+        }
+    }
 }
 
 /// A whole body, or one that stays open as long as a lease.
@@ -52,7 +102,7 @@ pub type Body = Either<Full<Bytes>, LeaseBody>;
 /// An endpoint is a function from request to response. One type for all, so that the HTTP server
 /// is compiled once for each kind of socket.
 pub trait Endpoint: Send + Sync {
-    fn respond(self: Arc<Self>, request: Request<Incoming>, caller: Caller) -> Responding;
+    fn respond(self: Arc<Self>, request: Request<Incoming>, peer: Arc<Peer>) -> Responding;
 }
 
 /// An answer in the making. Boxed, or each connection keeps room for it, which is no longer in any
@@ -67,6 +117,7 @@ pub struct Site {
     pub began: BootInstant,
     pub identities: BTreeMap<IdentityName, SnapshotReader>,
     pub policy: Policy,
+    pub admins: Admins,
     pub tokens: Arc<Tokens>,
     /// What only a person can answer.
     pub challenges: Arc<Challenges>,
@@ -74,6 +125,9 @@ pub struct Site {
     pub url: Option<String>,
     pub token_file: PathBuf,
 }
+
+/// How long a request may wait for what is on its way: PHP and C++ give up at 1 s.
+const WAIT: Duration = Duration::from_millis(800);
 
 /// A response with a whole body.
 fn whole(status: hyper::StatusCode, body: Bytes) -> Response<Body> {

@@ -8,7 +8,7 @@ use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::{Body, whole};
-use crate::authz::Denial;
+use crate::authz::{Denial, Reason};
 use crate::credentials::{CODE_RETRY, Failure};
 
 /// A typed error.
@@ -93,25 +93,30 @@ impl From<Denial> for Refusal {
             code,
             message: message.into(),
         };
-        match denial {
-            Denial::OtherUser => forbidden(
-                "this socket serves the user that credd runs as, and root; run the program as \
-                 that user",
+        match denial.reason {
+            Reason::Stranger => forbidden(
+                "credd's config has no rule that admits this program; who is denied, and which \
+                 rule came nearest, is in credd's log",
             ),
-            Denial::NoToken => forbidden(
+            Reason::CallerGone => forbidden(
+                "the process that made this connection has ended; connect from the one that asks",
+            ),
+            Reason::NoToken => forbidden(
                 "a token is needed: set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to credd's token \
                  file, which `credd env` prints",
             ),
-            Denial::UnknownToken => forbidden(
+            Reason::UnknownToken => forbidden(
                 "the token is not valid, or no longer; read it from credd's token file, which \
                  `credd env` prints",
             ),
-            Denial::OtherIdentity => forbidden("the token does not open this identity"),
-            Denial::NoIdentityNamed => not_found(
+            Reason::OtherIdentity => {
+                forbidden("no rule of credd's config opens this identity to this program")
+            }
+            Reason::NoIdentityNamed => not_found(
                 "IdentityRequired",
                 "there are several identities; name one: /v1/credentials/<identity>",
             ),
-            Denial::UnknownIdentity => not_found(
+            Reason::UnknownIdentity => not_found(
                 "IdentityNotFound",
                 "credd keeps no identity of this name; `credd status` lists them",
             ),

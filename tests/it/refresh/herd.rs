@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use credd::config::{Challenges, Config};
+use credd::config::Config;
 use credd::daemon::{Daemon, Parts, runtime_directory};
 use credd::os::files;
 use credd::{random, serve};
@@ -45,10 +45,10 @@ async fn herd(call: Call) {
         config: Config {
             serve: serve::Config {
                 http: vec!["127.0.0.1:0".parse().unwrap()],
-                unix: None,
+                ..serve::Config::default()
             },
             identities: BTreeMap::from([(IdentityName::default(), vec![link])]),
-            challenges: Challenges::default(),
+            ..Config::default()
         },
         environment: Arc::new(Environment::default()),
         runtime_directory: directory.clone(),

@@ -33,7 +33,7 @@ impl Served {
             config: Config {
                 serve: serve::Config {
                     http: vec!["127.0.0.1:0".parse().unwrap()],
-                    unix: None,
+                    ..serve::Config::default()
                 },
                 identities: named.collect(),
                 ..Config::default()

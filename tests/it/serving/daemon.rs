@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use credd::api::StatusReport;
 use credd::clock::SharedClock;
-use credd::config::{Challenges, Config};
+use credd::config::Config;
 use credd::daemon::{Daemon, Parts, runtime_directory};
 use credd::environment::Environment;
 use credd::identity::IdentityName;
@@ -165,9 +165,9 @@ pub(crate) fn config(identities: BTreeMap<IdentityName, Vec<Link>>, address: &st
     Config {
         serve: serve::Config {
             http: vec![address.parse().unwrap()],
-            unix: None,
+            ..serve::Config::default()
         },
         identities,
-        challenges: Challenges::default(),
+        ..Config::default()
     }
 }
