@@ -9,19 +9,35 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 
+use credd::authz::{Conditions, ListenerName, Opens, Rule, RuleName};
+use credd::clock::SystemClock;
+use credd::config::Config;
+use credd::environment::Environment;
+use credd::identity::IdentityName;
 use credd::os::files;
+use credd::providers::chain::Link;
+use credd::providers::container;
 use tempfile::TempDir;
 
-use super::{PATH, Served};
+use super::{PATH, Served, is_leaking};
+use crate::serving::daemon::{InProcess, config};
 use crate::serving::program::{Running, Said};
 use crate::serving::upstream;
+use crate::serving::wire::exchange;
 use crate::serving::{eventually, skipped};
 
 /// Has `target` asked for credentials, with an `Authorization` if there is one, and returns all
 /// that a stranger gets to see.
 type Way<'a> = &'a dyn Fn(SocketAddr, Option<&str>) -> String;
+
+fn has_canary(text: &str) -> bool {
+    [upstream::KEY, upstream::SECRET, upstream::TOKEN]
+        .iter()
+        .any(|canary| text.contains(canary))
+}
 
 /// What the way does with a request that shows the right token.
 #[derive(Debug, PartialEq)]
@@ -35,23 +51,18 @@ enum Kind {
 /// Nobody is to get anything by `way`, in which only `kind` says what the token would do.
 #[track_caller]
 fn assert_leads_to_others_and_not_to_credd(served: &Served, name: &str, kind: &Kind, way: Way<'_>) {
-    let is_leaking = |text: &str| {
-        [upstream::KEY, upstream::SECRET, upstream::TOKEN]
-            .iter()
-            .any(|canary| text.contains(canary))
-    };
     let open = way(served.upstream.address(), None);
-    assert!(is_leaking(&open), "{name} leads nowhere: {open}");
+    assert!(has_canary(&open), "{name} leads nowhere: {open}");
     let calls = served.upstream.calls();
     let credd = served.daemon.address;
     let guess = "0".repeat(64);
     for authorization in [None, Some(""), Some(&guess[..]), Some("Bearer x")] {
         let said = way(credd, authorization);
         assert!(said.contains("AccessDenied"), "{name}: {said}");
-        assert!(!is_leaking(&said), "{name}: {said}");
+        assert!(!has_canary(&said), "{name}: {said}");
     }
     let said = way(credd, Some(&served.daemon.token));
-    assert_eq!(is_leaking(&said), *kind == Kind::Bare, "{name}: {said}");
+    assert_eq!(has_canary(&said), *kind == Kind::Bare, "{name}: {said}");
     assert_eq!(served.upstream.calls(), calls, "{name}");
 }
 
@@ -72,6 +83,41 @@ fn a_plain_get_through_an_open_reverse_proxy_gets_nothing_without_the_token() {
             nginx.ask(&request(&path, "127.0.0.1", authorization))
         };
         assert_leads_to_others_and_not_to_credd(&served, name, &kind, &way);
+    }
+}
+
+#[test]
+fn a_rule_that_knows_the_caller_opens_nothing_to_a_plain_get_unless_it_says_without_token() {
+    let target = Served::new();
+    let rule = |tcp_without_token| Rule {
+        name: RuleName::of_config(1),
+        caller: Conditions {
+            listener: Some(ListenerName::http()),
+            tcp_without_token,
+            ..Conditions::default()
+        },
+        opens: Opens::All,
+    };
+    for tcp_without_token in [Conditions::default().tcp_without_token, true] {
+        let link = Link::Container(container::Config {
+            uri: Some(target.upstream.uri("/")),
+            ..container::Config::default()
+        });
+        let config = Config {
+            allow: vec![rule(tcp_without_token)],
+            ..config(
+                [(IdentityName::default(), vec![link])].into(),
+                "127.0.0.1:0",
+            )
+        };
+        let clock = Arc::new(SystemClock::new());
+        let daemon = InProcess::with(clock, config, Environment::default()).warm();
+        let get = request(PATH, "127.0.0.1", None);
+        let reply = exchange(&mut daemon.tcp(), &get).unwrap();
+        // The second of them shows that the rule is met, but for that.
+        let expected = if tcp_without_token { 200 } else { 403 };
+        assert_eq!(reply.status, expected);
+        assert_eq!(is_leaking(&reply), tcp_without_token);
     }
 }
 
