@@ -27,7 +27,9 @@
 //! | 9 | [`credentials`] [`identity`] | the nouns |
 //! | 10 | [`retry`] | how long to wait before the next attempt |
 //! |    | [`secret_place`] | where a secret that a config names is kept |
-//! | 11 | [`clock`] [`environment`] [`os`] [`random`] [`secret`] | the ground |
+//! | 11 | [`clock`] [`environment`] [`random`] | what differs from run to run, and is handed in |
+//! | 12 | [`secret`] | a text that is wiped, and not shown |
+//! | 13 | [`os`] | what only the operating system can do |
 //!
 //! # Tasks
 //!
@@ -115,6 +117,8 @@ pub mod secret_place;
 
 pub mod clock;
 pub mod environment;
-pub mod os;
 pub mod random;
+
 pub mod secret;
+
+pub mod os;

@@ -12,7 +12,7 @@ use crate::daemon::signals::{self, Signal};
 use crate::daemon::{Daemon, Parts, runtime_directory};
 use crate::environment::Environment;
 use crate::os::host::is_ec2_instance;
-use crate::os::process;
+use crate::os::{process, secret_memory};
 use crate::random::SystemDraws;
 use crate::telemetry;
 
@@ -31,6 +31,8 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
     process::make_files_private();
     process::hide_memory();
     process::raise_descriptor_limit();
+    Environment::wipe_original();
+    tracing::info!(kind = %secret_memory::kind(), "memory for long-lived secrets");
     let (path, config) = read_config(&arguments.config, &environment)?;
     if let Some(path) = path {
         tracing::info!(config = %path.display(), "config read");

@@ -14,6 +14,7 @@ mod guards;
 mod http;
 mod imds_vectors;
 mod mfa;
+mod process;
 mod profile_file_vectors;
 mod programs;
 mod refresh;
