@@ -84,6 +84,7 @@ fn the_log_is_on_stderr_and_as_loud_as_it_is_told_to_be() {
     let (place, _upstream) = place();
     let lines = |words: &[&str], variable: Option<&str>| {
         let mut command = place.credd(words);
+        command.env_remove("CREDD_LOG");
         if let Some(level) = variable {
             command.env("CREDD_LOG", level);
         }

@@ -25,6 +25,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::eventually;
+use crate::support::sinks;
 
 pub(crate) struct InProcess {
     pub(crate) address: SocketAddr,
@@ -118,6 +119,7 @@ impl InProcess {
         let site = site.recv().unwrap();
         let url = site.url.as_deref().unwrap();
         let token = files::read_text_now(&site.token_file, 1024).unwrap();
+        sinks::secret(&token);
         Self {
             address: url.strip_prefix("http://").unwrap().parse().unwrap(),
             token: token.to_string(),
