@@ -2,6 +2,7 @@
 
 mod bodies;
 mod browser;
+mod crowds;
 mod draining;
 mod framing;
 mod headers;
