@@ -10,6 +10,7 @@ mod hosts;
 mod leases;
 mod limits;
 mod methods;
+mod neighbours;
 mod proxies;
 mod reach;
 mod tokens;
