@@ -28,7 +28,7 @@ use crate::providers::Surroundings;
 use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
-use crate::serve::{self, Admin, Admins, BindError, Connections, Public, Site};
+use crate::serve::{self, Admin, Admins, BindError, Connections, Limits, Public, Site};
 use announcer::Announcer;
 use doors::Doors;
 use runtime_directory::{RuntimeDirectory, Unusable};
@@ -58,6 +58,7 @@ pub struct Daemon {
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
     doors: Doors,
+    limits: Limits,
     announcer: Announcer,
     audit_writer: audit::Writer,
     clock: SharedClock,
@@ -176,6 +177,7 @@ impl Daemon {
             identities,
             begun,
             doors,
+            limits: config.serve.limits,
             announcer,
             audit_writer,
             clock,
@@ -192,7 +194,10 @@ impl Daemon {
     /// Runs until `stop` completes, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
-        let connections = Arc::new(Connections::new(Arc::clone(&self.clock)));
+        let connections = Connections::new(Arc::clone(&self.clock), self.limits);
+        // Whoever crowds the public sockets keeps nobody off the admin socket.
+        let apart = Arc::new(connections.apart(Limits::default()));
+        let connections = Arc::new(connections);
         let mut listening = JoinSet::new();
         let public = Arc::new(Public {
             site: Arc::clone(&self.site),
@@ -213,13 +218,7 @@ impl Daemon {
         });
         let ended = connections.ended();
         let name = ListenerName::admin();
-        listening.spawn(serve::serve(
-            admin_listener,
-            name,
-            admin,
-            connections,
-            stopped,
-        ));
+        listening.spawn(serve::serve(admin_listener, name, admin, apart, stopped));
 
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));

@@ -9,6 +9,8 @@ mod ecs;
 mod explain;
 mod guard;
 mod lease;
+mod limited;
+mod limits;
 mod listener;
 mod metrics;
 mod peer;
@@ -38,6 +40,7 @@ use crate::identity::IdentityName;
 use crate::refresh::SnapshotReader;
 
 pub use admin::{Admin, Admins};
+pub use connection::{Stream, serve as serve_connection};
 pub use ecs::Public;
 pub use lease::LeaseBody;
 pub use listener::{BindError, Connections, Listener, serve};
