@@ -3,5 +3,6 @@
 pub mod files;
 pub mod host;
 pub mod memory;
+pub mod ownership;
 pub mod process;
 pub mod secret_memory;
