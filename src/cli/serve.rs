@@ -8,6 +8,7 @@ use super::check::read_config;
 use super::{Failed, Outcome, SYS, ServeArguments, block_on, output};
 use crate::audit::{Destination, Outlets};
 use crate::clock::SystemClock;
+use crate::config::Trust;
 use crate::daemon::signals::{self, Signal};
 use crate::daemon::{Daemon, Parts, runtime_directory};
 use crate::environment::Environment;
@@ -33,7 +34,7 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
     process::raise_descriptor_limit();
     Environment::wipe_original();
     tracing::info!(kind = %secret_memory::kind(), "memory for long-lived secrets");
-    let (path, config) = read_config(&arguments.config, &environment)?;
+    let (path, config) = read_config(&arguments.config, &environment, Trust::Owned)?;
     if let Some(path) = path {
         tracing::info!(config = %path.display(), "config read");
     } else {

@@ -3,6 +3,7 @@
 pub mod files;
 pub mod host;
 pub mod memory;
+pub mod ownership;
 pub mod peer;
 pub mod process;
 pub mod secret_memory;
