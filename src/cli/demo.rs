@@ -17,6 +17,7 @@ use crate::daemon::{Daemon, Parts, runtime_directory, signals};
 use crate::environment::Environment;
 use crate::identity;
 use crate::os::process;
+use crate::os::users::HostAccounts;
 use crate::random::SystemDraws;
 use crate::serve::{self, Connections, Listener};
 use crate::telemetry;
@@ -100,7 +101,7 @@ role-arn = "arn:aws:iam::000000000000:role/{ROLE}"
 endpoint = "{aws}"
 "#
     );
-    config::parse(Path::new("demo.toml"), &text).map_err(Failed::new)
+    config::parse(Path::new("demo.toml"), &text, &HostAccounts).map_err(Failed::new)
 }
 
 const SESSION: &str = "ops-mfa";

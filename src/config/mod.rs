@@ -1,5 +1,7 @@
 //! The config: where it is looked for, what it says, and everything that is wrong with it.
 
+mod account;
+mod allow;
 mod command;
 mod duration;
 mod file;
@@ -7,11 +9,14 @@ mod findings;
 mod identity;
 mod lines;
 mod mfa;
+mod mode;
 mod problem;
 mod relations;
 mod secret_place;
+mod serve;
 mod syntax;
 mod table;
+mod token;
 mod vocabulary;
 
 use std::collections::BTreeMap;
@@ -26,9 +31,9 @@ use crate::credentials::Warnings;
 use crate::environment::Environment;
 use crate::identity::IdentityName;
 use crate::os::files;
+use crate::os::users::HostAccounts;
 use crate::program::Command;
 use crate::providers::chain::{self, Link};
-use crate::serve;
 
 pub use file::parse;
 pub use problem::{Problem, Problems};
@@ -36,7 +41,7 @@ pub use problem::{Problem, Problems};
 /// The config as meant: nothing in it is left to be checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    pub serve: serve::Config,
+    pub serve: crate::serve::Config,
     pub challenges: Challenges,
     pub identities: BTreeMap<IdentityName, Vec<Link>>,
     /// `[[allow]]`, in its order.
@@ -73,9 +78,9 @@ pub struct Challenges {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            serve: serve::Config {
+            serve: crate::serve::Config {
                 http: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))],
-                ..serve::Config::default()
+                ..crate::serve::Config::default()
             },
             challenges: Challenges::default(),
             identities: default_identities(),
@@ -140,7 +145,7 @@ pub fn load(located: &Located) -> Result<(Option<PathBuf>, Config), LoadError> {
     for path in places {
         match files::read_text_now(path, LONGEST) {
             Ok(text) => {
-                let config = parse(path, &text).map_err(LoadError::Problems)?;
+                let config = parse(path, &text, &HostAccounts).map_err(LoadError::Problems)?;
                 return Ok((Some(path.clone()), config));
             }
             Err(error) if !is_named && is_missing(&error) => {}

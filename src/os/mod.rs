@@ -5,3 +5,4 @@ pub mod host;
 pub mod memory;
 pub mod peer;
 pub mod process;
+pub mod users;

@@ -9,6 +9,7 @@ mod environment;
 mod imds;
 mod keys;
 mod mfa_code;
+pub(super) mod narrowing;
 mod process;
 mod profile;
 mod reader;
