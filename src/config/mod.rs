@@ -26,6 +26,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::audit;
 use crate::authz::{Rule, TokenName};
 use crate::credentials::Warnings;
 use crate::environment::Environment;
@@ -43,6 +44,7 @@ pub use problem::{Problem, Problems};
 pub struct Config {
     pub serve: crate::serve::Config,
     pub challenges: Challenges,
+    pub audit: audit::Config,
     pub identities: BTreeMap<IdentityName, Vec<Link>>,
     /// `[[allow]]`, in its order.
     pub allow: Vec<Rule>,
@@ -83,6 +85,7 @@ impl Default for Config {
                 ..crate::serve::Config::default()
             },
             challenges: Challenges::default(),
+            audit: audit::Config::default(),
             identities: default_identities(),
             allow: Vec::new(),
             tokens: BTreeMap::new(),

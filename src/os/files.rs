@@ -118,6 +118,40 @@ pub fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     std::fs::rename(&beside, path)
 }
 
+/// Opens the regular file at `path` for appending, or makes it with mode 0600. No symbolic link is
+/// followed, and one that root or this process's user does not own alone, or that others can read or
+/// its group can change, is refused.
+pub fn append_private(path: &Path) -> io::Result<File> {
+    // Without O_NONBLOCK the opening of a FIFO waits for its reader for ever.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(not_regular());
+    }
+    let denied = |problem| Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    if ![0, super::process::effective_uid()].contains(&owner) {
+        return denied(format!(
+            "it belongs to uid {owner}, and must belong to root or to credd's own user; `chown` it"
+        ));
+    }
+    if mode & 0o137 != 0 {
+        return denied(format!(
+            "others may read or change it (mode {mode:04o}); `chmod 640` it"
+        ));
+    }
+    if metadata.nlink() > 1 {
+        return denied("it has another name besides; remove that link".to_owned());
+    }
+    Ok(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,5 +223,49 @@ mod tests {
         write_private(&path, b"second").unwrap();
         assert_eq!(*read_now(&path, 10).unwrap(), b"second");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_log_is_appended_to_only_where_nobody_else_can_change_or_place_it() {
+        use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        for text in ["one\n", "two\n"] {
+            append_private(&path)
+                .unwrap()
+                .write_all(text.as_bytes())
+                .unwrap();
+        }
+        assert_eq!(*read_now(&path, 10).unwrap(), b"one\ntwo\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+
+        let set_mode = |mode| {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, permissions).unwrap();
+        };
+        let problem = |path: &Path| append_private(path).unwrap_err().to_string();
+        for mode in [0o644, 0o660, 0o602, 0o601, 0o700] {
+            set_mode(mode);
+            assert!(problem(&path).contains("chmod 640"), "{mode:o}");
+        }
+        set_mode(0o640);
+        assert!(append_private(&path).is_ok());
+
+        let (soft, hard) = (folder.path().join("soft"), folder.path().join("hard"));
+        symlink(&path, &soft).unwrap();
+        assert!(append_private(&soft).is_err());
+        std::fs::hard_link(&path, &hard).unwrap();
+        assert!(problem(&path).contains("another name"));
+        std::fs::remove_file(&hard).unwrap();
+
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+        assert!(append_private(&fifo).is_err());
+        assert!(append_private(folder.path()).is_err());
+        if super::super::process::is_root() {
+            chown(&path, Some(12345), None).unwrap();
+            assert!(problem(&path).contains("uid 12345"));
+        }
     }
 }

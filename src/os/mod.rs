@@ -5,4 +5,5 @@ pub mod host;
 pub mod memory;
 pub mod peer;
 pub mod process;
+pub mod secret_memory;
 pub mod users;

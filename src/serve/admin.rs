@@ -77,8 +77,12 @@ impl Admin {
         request: Request<Incoming>,
         peer: &Peer,
     ) -> Result<Response<Body>, Refusal> {
-        guard::check(&request, Methods::ReadAndPost)?;
-        self.site.admins.admit(peer)?;
+        let admitted = guard::check(&request, Methods::ReadAndPost)
+            .and_then(|()| self.site.admins.admit(peer));
+        admitted.map_err(|refusal| {
+            let headers = request.headers();
+            self.site.refused(peer.connected(), headers, refusal)
+        })?;
         let is_post = request.method() == Method::POST;
         let path = request.uri().path().to_owned();
         match (is_post, path.as_str()) {
@@ -103,11 +107,9 @@ impl Admin {
             }
             (false, api::METRICS) => Ok(self.site.metrics()),
             (true, api::MFA) => self.site.answer(request.into_body()).await,
-            _ => Err(Refusal {
-                status: StatusCode::NOT_FOUND,
-                code: "NotFound",
-                message: "there is nothing here; is this `credd` as old as the daemon?".into(),
-            }),
+            _ => Err(Refusal::not_found(
+                "there is nothing here; is this `credd` as old as the daemon?",
+            )),
         }
     }
 

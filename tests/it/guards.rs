@@ -1,6 +1,7 @@
 //! What is refused before anybody looks at what is asked, over real sockets and byte by byte.
 
 mod bodies;
+mod browser;
 mod draining;
 mod framing;
 mod headers;
@@ -8,6 +9,7 @@ mod hosts;
 mod leases;
 mod limits;
 mod methods;
+mod proxies;
 mod reach;
 mod tokens;
 

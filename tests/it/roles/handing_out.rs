@@ -39,6 +39,7 @@ impl Served {
                 ..Config::default()
             },
             environment: ground.environment(),
+            outlets: credd::audit::Outlets::to(std::io::sink()),
             runtime_directory: directory.clone(),
             clock: Arc::clone(&ground.clock) as SharedClock,
             draws: |_| Box::new(Chance::new(1)),
@@ -151,7 +152,7 @@ fn keys_of_which_aws_makes_no_session_are_not_served_either() {
     run(async || {
         let ground = Ground::new().await;
         let keys = ground.keys();
-        let message = "User: arn:aws:iam::1:user/CANARY is not authorized";
+        let message = "User: arn:aws:iam::1:user/said-by-sts is not authorized";
         refuse(
             &ground.aws,
             Call::GetSessionToken,
@@ -164,7 +165,7 @@ fn keys_of_which_aws_makes_no_session_are_not_served_either() {
         assert!(ops.starts_with("HTTP/1.1 403"), "{ops}");
         // What an upstream says is for operators.
         assert!(
-            ops.contains("AccessDenied") && !ops.contains(CANARY),
+            ops.contains("AccessDenied") && !ops.contains("said-by-sts"),
             "{ops}"
         );
         assert!(served.status().await.contains("is not authorized"));

@@ -1,0 +1,3 @@
+//! What the daemon's process lets others do, looked at from outside.
+
+mod memory;
