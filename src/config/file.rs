@@ -12,15 +12,14 @@ use super::problem::Problems;
 use super::relations::Names;
 use super::table::Table;
 use super::vocabulary::{self, Vocabulary};
-use super::{Config, default_identities, identity, mfa, relations, serve, syntax, token};
+use super::{Config, audit, default_identities, identity, mfa, relations, serve, syntax, token};
 use crate::identity::IdentityName;
 use crate::os::users::Accounts;
 use crate::providers::chain::Link;
 
 const TOP: Vocabulary<'_> = Vocabulary {
     place: vocabulary::TOP,
-    keys: &["serve", "identity", "allow", "token", "mfa"],
-    planned: &["audit"],
+    keys: &["serve", "identity", "allow", "token", "mfa", "audit"],
 };
 
 /// Reads the text of the file at `path`, which is not touched: it is cited in problems, and paths
@@ -56,6 +55,9 @@ fn config(
     let mut config = Config::default();
     if let Some(table) = top.table("mfa", findings) {
         config.challenges = mfa::read(table, findings);
+    }
+    if let Some(table) = top.table("audit", findings) {
+        config.audit = audit::read(table, findings);
     }
     let read = top.table("identity", findings);
     let read = read.map_or_else(Vec::new, |table| identities(table, base, findings));
@@ -148,7 +150,7 @@ mod tests {
             session-policy="a.json" [token.worker] [token.default] mode="0640" rotate="24h"
             overlap="10m" [serve.unix.default] [serve.unix.ops] path="/a/b" owner=0 group=0
             [serve.imds] listen="127.0.0.1:80" region="eu-west-1" [serve.limits] connections=1
-            requests-per-second=1"#;
+            requests-per-second=1 [audit] to="stderr" to="file:/a""#;
         let blanks = ["\n", "\r\n", "\r", " ", "\t", "\u{feff}", "\u{1b}"];
         let words: Vec<_> = WORDS.split_whitespace().chain(blanks).collect();
         let words = prop::collection::vec(prop::sample::select(words), 0..60);

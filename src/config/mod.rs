@@ -2,6 +2,7 @@
 
 mod account;
 mod allow;
+mod audit;
 mod command;
 mod duration;
 mod file;
@@ -26,7 +27,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::audit;
 use crate::authz::{Rule, TokenName};
 use crate::credentials::Warnings;
 use crate::environment::Environment;
@@ -44,7 +44,7 @@ pub use problem::{Problem, Problems};
 pub struct Config {
     pub serve: crate::serve::Config,
     pub challenges: Challenges,
-    pub audit: audit::Config,
+    pub audit: crate::audit::Config,
     pub identities: BTreeMap<IdentityName, Vec<Link>>,
     /// `[[allow]]`, in its order.
     pub allow: Vec<Rule>,
@@ -85,7 +85,7 @@ impl Default for Config {
                 ..crate::serve::Config::default()
             },
             challenges: Challenges::default(),
-            audit: audit::Config::default(),
+            audit: crate::audit::Config::default(),
             identities: default_identities(),
             allow: Vec::new(),
             tokens: BTreeMap::new(),

@@ -286,14 +286,10 @@ impl<'t> Entry<'t> {
     ) -> &'f mut Finding {
         self.hide(findings);
         let (key, span) = (quoted(self.key), self.key_span.clone());
-        let is_planned = vocabulary.planned.contains(&self.key);
-        let (message, hint) = if is_planned {
-            let message = format!("{key} is not supported in this version of credd yet");
-            (message, "remove it".to_owned())
-        } else {
-            (format!("unknown key {key}"), vocabulary.hint(self.key))
-        };
-        findings.meaning(span, message).hint(hint)
+        let message = format!("unknown key {key}");
+        findings
+            .meaning(span, message)
+            .hint(vocabulary.hint(self.key))
     }
 }
 

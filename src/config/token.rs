@@ -14,7 +14,6 @@ use crate::os::users::Accounts;
 const VOCABULARY: Vocabulary<'_> = Vocabulary {
     place: vocabulary::TOKEN,
     keys: &["group", "mode", "rotate", "overlap"],
-    planned: &[],
 };
 
 const ROTATE: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(366 * 24);

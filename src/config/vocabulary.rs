@@ -4,11 +4,12 @@ use super::identity;
 
 /// Every key, with the table that it belongs in, but for those that the providers of identities
 /// have.
-const KEYS: [(&str, &str); 44] = [
+const KEYS: [(&str, &str); 46] = [
     ("serve", TOP),
     ("identity", TOP),
     ("allow", TOP),
     ("mfa", TOP),
+    ("audit", TOP),
     ("http", SERVE),
     ("unix", SERVE),
     ("imds", SERVE),
@@ -45,6 +46,7 @@ const KEYS: [(&str, &str); 44] = [
     ("mode", TOKEN),
     ("rotate", TOKEN),
     ("overlap", TOKEN),
+    ("to", AUDIT),
     ("warn", MFA),
     ("hook", MFA),
     ("provider", IDENTITY),
@@ -61,6 +63,7 @@ pub(super) const UNIX: &str = "`[serve.unix]`";
 pub(super) const OWN_SOCKET: &str = "`[serve.unix.NAME]`";
 pub(super) const IMDS: &str = "`[serve.imds]`";
 pub(super) const LIMITS: &str = "`[serve.limits]`";
+pub(super) const AUDIT: &str = "`[audit]`";
 pub(super) const MFA: &str = "`[mfa]`";
 pub(super) const ALLOW: &str = "`[[allow]]`";
 pub(super) const CALLER: &str = "`caller`";
@@ -91,8 +94,6 @@ pub(super) struct Vocabulary<'a> {
     /// The table in messages.
     pub(super) place: &'a str,
     pub(super) keys: &'a [&'a str],
-    /// Keys that credd is to have, but not yet.
-    pub(super) planned: &'a [&'a str],
 }
 
 impl Vocabulary<'_> {

@@ -119,6 +119,7 @@ fn facts(config: &Config) -> String {
     if config.challenges != Challenges::default() {
         facts.push(format!("{:?}", config.challenges));
     }
+    facts.extend(config.audit.to.iter().map(|to| format!("audit {to:?}")));
     facts.extend(config.serve.own_sockets.iter().map(|it| {
         let (name, path) = (&it.listener, it.path.display());
         let (owner, group) = (it.owner, it.group);

@@ -24,7 +24,6 @@ const VOCABULARY: Vocabulary<'_> = Vocabulary {
         "listener",
         "tcp",
     ],
-    planned: &[],
 };
 
 /// A rule's caller.

@@ -86,7 +86,6 @@ fn rule(
     let vocabulary = Vocabulary {
         place: vocabulary::ALLOW,
         keys: &keys,
-        planned: &[],
     };
     table.refuse_rest(&vocabulary, findings);
     let (opened, caller) = (opened?, caller?);

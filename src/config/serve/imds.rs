@@ -16,7 +16,6 @@ use crate::serve::ImdsConfig;
 const VOCABULARY: Vocabulary<'_> = Vocabulary {
     place: vocabulary::IMDS,
     keys: &["listen", "identity", "region"],
-    planned: &[],
 };
 
 /// Where the table is, and what rules must open for it to be of any use.

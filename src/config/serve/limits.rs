@@ -10,7 +10,6 @@ use crate::serve::Limits;
 const VOCABULARY: Vocabulary<'_> = Vocabulary {
     place: vocabulary::LIMITS,
     keys: &["connections", "requests-per-second"],
-    planned: &[],
 };
 
 /// One caller is to leave descriptors to others.

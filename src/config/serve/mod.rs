@@ -19,13 +19,11 @@ pub(super) use imds::Imds;
 const SERVE: Vocabulary<'_> = Vocabulary {
     place: vocabulary::SERVE,
     keys: &["http", "unix", "imds", "limits"],
-    planned: &[],
 };
 
 const HTTP: Vocabulary<'_> = Vocabulary {
     place: vocabulary::HTTP,
     keys: &["listen"],
-    planned: &[],
 };
 
 /// What the table says.

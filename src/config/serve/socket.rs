@@ -16,13 +16,11 @@ use crate::serve::OwnSocket;
 const UNIX: Vocabulary<'_> = Vocabulary {
     place: vocabulary::UNIX,
     keys: &["path"],
-    planned: &[],
 };
 
 const OWN: Vocabulary<'_> = Vocabulary {
     place: vocabulary::OWN_SOCKET,
     keys: &["path", "identity", "owner", "group", "mode"],
-    planned: &[],
 };
 
 /// Names of listeners that there are without any config.
