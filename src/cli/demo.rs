@@ -18,6 +18,7 @@ use crate::daemon::{Daemon, Parts, runtime_directory, signals};
 use crate::environment::Environment;
 use crate::identity;
 use crate::os::process;
+use crate::os::users::HostAccounts;
 use crate::random::SystemDraws;
 use crate::serve::{self, Connections, Limits, Listener};
 use crate::telemetry;
@@ -102,7 +103,7 @@ role-arn = "arn:aws:iam::000000000000:role/{ROLE}"
 endpoint = "{aws}"
 "#
     );
-    config::parse(Path::new("demo.toml"), &text).map_err(Failed::new)
+    config::parse(Path::new("demo.toml"), &text, &HostAccounts).map_err(Failed::new)
 }
 
 const SESSION: &str = "ops-mfa";

@@ -1,5 +1,8 @@
 //! The config: where it is looked for, what it says, and everything that is wrong with it.
 
+mod account;
+mod allow;
+mod audit;
 mod command;
 mod duration;
 mod file;
@@ -7,11 +10,14 @@ mod findings;
 mod identity;
 mod lines;
 mod mfa;
+mod mode;
 mod problem;
 mod relations;
 mod secret_place;
+mod serve;
 mod syntax;
 mod table;
+mod token;
 mod vocabulary;
 
 use std::collections::BTreeMap;
@@ -21,16 +27,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::audit;
 use crate::authz::{Rule, TokenName};
 use crate::credentials::Warnings;
 use crate::environment::Environment;
 use crate::identity::IdentityName;
 use crate::os::files;
 use crate::os::ownership::Unsafe;
+use crate::os::users::HostAccounts;
 use crate::program::Command;
 use crate::providers::chain::{self, Link};
-use crate::serve;
 
 pub use file::parse;
 pub use problem::{Problem, Problems};
@@ -38,9 +43,9 @@ pub use problem::{Problem, Problems};
 /// The config as meant: nothing in it is left to be checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    pub serve: serve::Config,
+    pub serve: crate::serve::Config,
     pub challenges: Challenges,
-    pub audit: audit::Config,
+    pub audit: crate::audit::Config,
     pub identities: BTreeMap<IdentityName, Vec<Link>>,
     /// `[[allow]]`, in its order.
     pub allow: Vec<Rule>,
@@ -76,12 +81,12 @@ pub struct Challenges {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            serve: serve::Config {
+            serve: crate::serve::Config {
                 http: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))],
-                ..serve::Config::default()
+                ..crate::serve::Config::default()
             },
             challenges: Challenges::default(),
-            audit: audit::Config::default(),
+            audit: crate::audit::Config::default(),
             identities: default_identities(),
             allow: Vec::new(),
             tokens: BTreeMap::new(),
@@ -158,7 +163,7 @@ pub fn load(located: &Located, trust: Trust) -> Result<(Option<PathBuf>, Config)
     for path in places {
         match read(path, LONGEST) {
             Ok(text) => {
-                let config = parse(path, &text).map_err(LoadError::Problems)?;
+                let config = parse(path, &text, &HostAccounts).map_err(LoadError::Problems)?;
                 return Ok((Some(path.clone()), config));
             }
             Err(error) if !is_named && is_missing(&error) => {}

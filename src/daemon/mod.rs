@@ -153,7 +153,8 @@ impl Daemon {
             surroundings,
             draws,
         };
-        let names = config.identities.keys().cloned().collect();
+        let names = config.identities.keys().filter(|name| !name.is_narrowed());
+        let names = names.cloned().collect();
         let policy = Policy::new(config.allow, process::effective_uid(), names);
         let (identities, begun) = Identities::open_all(config.identities, parts);
         let site = Arc::new(Site {

@@ -7,3 +7,4 @@ pub mod ownership;
 pub mod peer;
 pub mod process;
 pub mod secret_memory;
+pub mod users;

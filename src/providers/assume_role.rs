@@ -105,7 +105,7 @@ impl AssumeRoleProvider {
         Ok(AssumeRole {
             role_arn: config.role_arn.clone(),
             role_session_name: session_name
-                .filled(&process::host_name(), self.context.identity.as_str()),
+                .filled(&process::host_name(), self.context.identity.base()),
             duration: lifetime,
             external_id: config.external_id.clone(),
             policy: session_policy,

@@ -118,10 +118,9 @@ impl Admin {
         let all = self.site.identities.iter();
         let meant: Meant = all
             .filter(|(name, _)| {
-                which
-                    .identity
-                    .as_deref()
-                    .is_none_or(|it| it == name.as_str())
+                let asked = which.identity.as_deref();
+                // An identity is meant with all its narrowings.
+                asked.is_none_or(|asked| [name.as_str(), name.base()].contains(&asked))
             })
             .map(|(name, reader)| (name.clone(), reader.clone()))
             .collect();

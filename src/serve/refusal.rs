@@ -64,6 +64,7 @@ impl Refusal {
             message: "too many connections or requests of this user at once; ask again later, or \
                       raise [serve.limits] in credd's config"
                 .into(),
+            request: None,
         }
     }
 
