@@ -83,7 +83,7 @@
 //!
 //! No secret on disk. No retry outside the refresher. No clock outside [`clock`], no chance
 //! outside [`random`]: a test winds the one and seeds the other. No `unsafe` outside [`os`]. No
-//! `cfg(test)` in product paths. No listener beyond loopback. No IMDSv1. No long-lived key served.
+//! `cfg(test)` in product paths. No listener beyond this host. No IMDSv1. No long-lived key served.
 //! No plugin system.
 
 pub mod cli;

@@ -15,9 +15,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::audit;
 use crate::authz::{Bearer, Lease, ListenerName, Policy, TokenName, Tokens};
 use crate::challenge::{Challenges, UsedCodes};
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, timeout};
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::http::{Client, Proxies, Roots};
@@ -32,11 +33,16 @@ use announcer::Announcer;
 use doors::Doors;
 use runtime_directory::{RuntimeDirectory, Unusable};
 
+/// What is left of the audit log at the end may take this long to write.
+const AUDIT_END: Duration = Duration::from_secs(1);
+
 /// All that a daemon is made from.
 #[derive(Debug)]
 pub struct Parts {
     pub config: Config,
     pub environment: Arc<Environment>,
+    /// The ends that the audit log may leave by.
+    pub outlets: audit::Outlets,
     pub runtime_directory: PathBuf,
     /// Whether this host is an EC2 instance.
     pub is_on_ec2: bool,
@@ -54,6 +60,7 @@ pub struct Daemon {
     doors: Doors,
     limits: Limits,
     announcer: Announcer,
+    audit_writer: audit::Writer,
     clock: SharedClock,
     /// Keeps the default token valid, and the directory ours.
     _token: Lease,
@@ -64,6 +71,7 @@ pub struct Daemon {
 #[derive(Debug)]
 pub enum StartError {
     RuntimeDirectory(Unusable),
+    Audit(audit::Unusable),
     Bind(BindError),
 }
 
@@ -71,6 +79,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RuntimeDirectory(error) => error.fmt(formatter),
+            Self::Audit(error) => error.fmt(formatter),
             Self::Bind(error) => error.fmt(formatter),
         }
     }
@@ -81,6 +90,12 @@ impl std::error::Error for StartError {}
 impl From<Unusable> for StartError {
     fn from(error: Unusable) -> Self {
         Self::RuntimeDirectory(error)
+    }
+}
+
+impl From<audit::Unusable> for StartError {
+    fn from(error: audit::Unusable) -> Self {
+        Self::Audit(error)
     }
 }
 
@@ -97,12 +112,14 @@ impl Daemon {
         let Parts {
             config,
             environment,
+            outlets,
             runtime_directory,
             is_on_ec2,
             clock,
             draws,
         } = parts;
         let directory = RuntimeDirectory::claim(runtime_directory)?;
+        let (audit, audit_writer) = audit::open(&config.audit, outlets, random::bytes())?;
         let doors = Doors::open(&config.serve, &directory).await?;
         let own = doors.addresses();
         let tokens = Arc::new(Tokens::default());
@@ -136,7 +153,8 @@ impl Daemon {
             surroundings,
             draws,
         };
-        let names = config.identities.keys().cloned().collect();
+        let names = config.identities.keys().filter(|name| !name.is_narrowed());
+        let names = names.cloned().collect();
         let policy = Policy::new(config.allow, process::effective_uid(), names);
         let (identities, begun) = Identities::open_all(config.identities, parts);
         let site = Arc::new(Site {
@@ -149,6 +167,7 @@ impl Daemon {
                 group: None,
             },
             tokens,
+            audit,
             challenges,
             url,
             token_file: runtime_directory::token_file(directory.path()),
@@ -161,6 +180,7 @@ impl Daemon {
             doors,
             limits: config.serve.limits,
             announcer,
+            audit_writer,
             clock,
             _token: token,
             _directory: directory,
@@ -204,6 +224,8 @@ impl Daemon {
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
         keeping.spawn(self.announcer.run());
+        let mut auditing = JoinSet::new();
+        auditing.spawn(self.audit_writer.run(Arc::clone(&self.clock)));
         let _identities = self.identities;
         keeping.spawn(keep(self.begun));
         tracing::info!(
@@ -218,11 +240,17 @@ impl Daemon {
         let outcome = tokio::select! {
             () = stop => Ok(()),
             _ = keeping.join_next() => Err(TaskEnded),
+            _ = auditing.join_next() => Err(TaskEnded),
             _ = listening.join_next() => Err(TaskEnded),
         };
         tracing::info!("stopping: answers under way are finished");
         let _ = stopping.send(true);
         while listening.join_next().await.is_some() {}
+        self.site.audit.close();
+        let written = timeout(&*self.clock, AUDIT_END, auditing.join_next()).await;
+        if written.is_err() {
+            tracing::error!("the end of the audit log is lost: it takes too long to write");
+        }
         tracing::info!("stopped");
         outcome
     }

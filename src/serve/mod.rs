@@ -16,6 +16,7 @@ mod metrics;
 mod peer;
 mod question;
 mod refusal;
+mod trail;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -30,6 +31,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 
+use crate::audit::Audit;
 use crate::authz::{ListenerName, Policy, Tokens};
 use crate::aws::region::Region;
 use crate::challenge::Challenges;
@@ -122,6 +124,8 @@ pub struct Site {
     pub policy: Policy,
     pub admins: Admins,
     pub tokens: Arc<Tokens>,
+    /// Every hand-out and every denial leaves a line there.
+    pub audit: Audit,
     /// What only a person can answer.
     pub challenges: Arc<Challenges>,
     /// `http://127.0.0.1:9169`, where there is a TCP listener.

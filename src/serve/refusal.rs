@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::{Body, whole};
+use crate::audit::RequestId;
 use crate::authz::{Denial, Reason};
 use crate::credentials::{CODE_RETRY, Failure};
 
@@ -18,7 +19,12 @@ pub struct Refusal {
     /// Go SDKs decide on it whether to retry.
     pub code: &'static str,
     pub message: Cow<'static, str>,
+    /// That the audit log has a line on it, by which an operator finds out more.
+    pub request: Option<RequestId>,
 }
+
+/// The header that AWS services name a request in.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 impl Refusal {
     pub fn forbidden(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
@@ -26,6 +32,16 @@ impl Refusal {
             status: StatusCode::FORBIDDEN,
             code,
             message: message.into(),
+            request: None,
+        }
+    }
+
+    pub fn not_found(message: &'static str) -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            code: "NotFound",
+            message: message.into(),
+            request: None,
         }
     }
 
@@ -36,6 +52,7 @@ impl Refusal {
             code: CODE_RETRY,
             message: "credentials are not available yet; credd is obtaining them, so ask again"
                 .into(),
+            request: None,
         }
     }
 
@@ -47,6 +64,7 @@ impl Refusal {
             message: "too many connections or requests of this user at once; ask again later, or \
                       raise [serve.limits] in credd's config"
                 .into(),
+            request: None,
         }
     }
 
@@ -73,6 +91,10 @@ impl Refusal {
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        let request = self.request.map(|it| HeaderValue::try_from(it.to_string()));
+        if let Some(Ok(request)) = request {
+            response.headers_mut().insert(REQUEST_ID, request);
         }
         if self.status == StatusCode::FORBIDDEN {
             // A stranger does not get to keep one of the places that connections have, and what
@@ -113,6 +135,7 @@ impl From<&Failure> for Refusal {
             status,
             code: failure.code,
             message: failure.advice.clone(),
+            request: None,
         }
     }
 }
@@ -124,6 +147,7 @@ impl From<Denial> for Refusal {
             status: StatusCode::NOT_FOUND,
             code,
             message: message.into(),
+            request: None,
         };
         match denial.reason {
             Reason::Stranger => forbidden(

@@ -1,6 +1,8 @@
 //! The audit log: what is written of each decision, where, and what if it cannot be.
 
+mod decisions;
 mod failing;
+mod load;
 mod sinks;
 
 use std::io::{BufRead, BufReader};

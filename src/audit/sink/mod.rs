@@ -25,6 +25,17 @@ pub struct Outlets {
     pub by_default: Destination,
 }
 
+impl Outlets {
+    /// To `stderr` if the config does not say.
+    pub fn to(stderr: impl Write + Send + 'static) -> Self {
+        Self {
+            journal: JOURNAL.into(),
+            stderr: Box::new(stderr),
+            by_default: Destination::Stderr,
+        }
+    }
+}
+
 impl fmt::Debug for Outlets {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
