@@ -2,6 +2,7 @@
 
 mod announcer;
 pub mod runtime_directory;
+pub mod sandbox;
 pub mod signals;
 
 use std::fmt;

@@ -5,4 +5,5 @@ pub mod host;
 pub mod memory;
 pub mod ownership;
 pub mod process;
+pub mod sandbox;
 pub mod secret_memory;
