@@ -3,6 +3,7 @@
 mod announcer;
 mod doors;
 pub mod runtime_directory;
+pub mod sandbox;
 pub mod signals;
 
 use std::fmt;

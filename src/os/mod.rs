@@ -6,5 +6,6 @@ pub mod memory;
 pub mod ownership;
 pub mod peer;
 pub mod process;
+pub mod sandbox;
 pub mod secret_memory;
 pub mod users;
