@@ -18,7 +18,7 @@ use crate::environment::Environment;
 use crate::identity;
 use crate::os::process;
 use crate::random::SystemDraws;
-use crate::serve::{self, Connections, Listener};
+use crate::serve::{self, Connections, Listener, Witness};
 use crate::telemetry;
 
 pub(super) fn run(environment: &Environment) -> Outcome {
@@ -53,7 +53,7 @@ pub(super) fn run(environment: &Environment) -> Outcome {
             daemon.site().url.as_deref().unwrap_or_default(),
         )?;
         let (stopping, stopped) = watch::channel(false);
-        let connections = Arc::new(Connections::new(Arc::clone(&shared)));
+        let connections = Arc::new(Connections::new(Arc::clone(&shared), Witness::default()));
         let aws = Arc::new(PretendAws::new(shared));
         let stop = async {
             termination.await;

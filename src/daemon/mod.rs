@@ -27,7 +27,7 @@ use crate::providers::Surroundings;
 use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
-use crate::serve::{self, Admin, Admins, BindError, Connections, Public, Site};
+use crate::serve::{self, Admin, Admins, BindError, Connections, Public, Site, Untold, Witness};
 use announcer::Announcer;
 use doors::Doors;
 use runtime_directory::{RuntimeDirectory, Unusable};
@@ -52,6 +52,7 @@ pub struct Daemon {
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
     doors: Doors,
+    witness: Witness,
     announcer: Announcer,
     clock: SharedClock,
     /// Keeps the default token valid, and the directory ours.
@@ -64,6 +65,8 @@ pub struct Daemon {
 pub enum StartError {
     RuntimeDirectory(Unusable),
     Bind(BindError),
+    /// The rules ask for more about callers than the kernel tells here.
+    Callers(Untold),
 }
 
 impl fmt::Display for StartError {
@@ -71,6 +74,7 @@ impl fmt::Display for StartError {
         match self {
             Self::RuntimeDirectory(error) => error.fmt(formatter),
             Self::Bind(error) => error.fmt(formatter),
+            Self::Callers(error) => error.fmt(formatter),
         }
     }
 }
@@ -89,6 +93,12 @@ impl From<BindError> for StartError {
     }
 }
 
+impl From<Untold> for StartError {
+    fn from(error: Untold) -> Self {
+        Self::Callers(error)
+    }
+}
+
 impl Daemon {
     /// Claims everything that only one instance may have, in the order in which a failure does
     /// the least harm: the directory, the ports, then the names of the sockets.
@@ -101,6 +111,8 @@ impl Daemon {
             clock,
             draws,
         } = parts;
+        let witness = Witness::default();
+        witness.suffices_for(&config.allow, &config.serve.tcp_addresses())?;
         let directory = RuntimeDirectory::claim(runtime_directory)?;
         let doors = Doors::open(&config.serve, &directory).await?;
         let own = doors.addresses();
@@ -158,6 +170,7 @@ impl Daemon {
             identities,
             begun,
             doors,
+            witness,
             announcer,
             clock,
             _token: token,
@@ -173,7 +186,7 @@ impl Daemon {
     /// Runs until `stop` completes, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
-        let connections = Arc::new(Connections::new(Arc::clone(&self.clock)));
+        let connections = Arc::new(Connections::new(Arc::clone(&self.clock), self.witness));
         let mut listening = JoinSet::new();
         let public = Arc::new(Public {
             site: Arc::clone(&self.site),

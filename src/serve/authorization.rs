@@ -6,7 +6,7 @@ use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 
 use super::{Peer, Refusal, Site, WAIT};
-use crate::authz::{Decision, Denial, Grant, Presented, Reason, Tokens, Transport};
+use crate::authz::{Caller, Decision, Denial, Grant, Presented, Reason, Tokens, Transport};
 use crate::clock::timeout;
 use crate::refresh::SnapshotReader;
 
@@ -36,27 +36,40 @@ impl Site {
         presented: &Presented,
         asked: Option<&str>,
     ) -> Result<Grant, Refusal> {
-        let was_there = peer.is_there();
-        let caller = peer.caller(self.policy.facts());
-        let decision = self.policy.decide(&caller, presented, asked);
-        // What was found out about a process is true only if it was the same one throughout.
-        let outcome = match decision {
-            _ if !(was_there && peer.is_there()) => Err(Reason::CallerGone.into()),
-            Decision::Allow(grant) => Ok(grant),
-            Decision::Deny(denial) => Err(denial),
-        };
-        outcome.map_err(|denial| {
-            tracing::debug!(?caller, ?denial, asked, "denied");
-            denial.into()
+        self.judge(peer, asked, |caller| {
+            match self.policy.decide(caller, presented, asked) {
+                Decision::Allow(grant) => Ok(grant),
+                Decision::Deny(denial) => Err(denial),
+            }
         })
     }
 
     /// Decides whether `peer` may be told anything at all.
     pub(super) fn admit(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), Refusal> {
-        let caller = peer.caller(self.policy.facts());
-        let admitted = self.policy.admit(&caller, &self.presented(peer, headers));
-        admitted.map(drop).map_err(|denial: Denial| {
-            tracing::debug!(?caller, ?denial, "denied");
+        let presented = self.presented(peer, headers);
+        self.judge(peer, None, |caller| {
+            self.policy.admit(caller, &presented).map(drop)
+        })
+    }
+
+    /// Finds out who asks now, and has that decided about.
+    fn judge<T>(
+        &self,
+        peer: &Peer,
+        asked: Option<&str>,
+        decide: impl FnOnce(&Caller) -> Result<T, Denial>,
+    ) -> Result<T, Refusal> {
+        let was_there = peer.is_there();
+        let caller = peer.caller(&self.policy);
+        let outcome = decide(&caller);
+        // What was found out about a process is true only if it was the same one throughout.
+        let outcome = if was_there && peer.is_there() {
+            outcome
+        } else {
+            Err(Reason::CallerGone.into())
+        };
+        outcome.map_err(|denial| {
+            tracing::debug!(?caller, ?denial, asked, "denied");
             denial.into()
         })
     }

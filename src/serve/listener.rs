@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::{Endpoint, Peer, connection};
+use super::{Endpoint, Peer, Witness, connection};
 use crate::authz::ListenerName;
 use crate::clock::Clock;
 
@@ -152,14 +152,16 @@ enum Accepted {
 #[derive(Debug)]
 pub struct Connections {
     clock: Arc<dyn Clock>,
+    witness: Witness,
     /// Told whenever a connection has ended.
     ended: Arc<Notify>,
 }
 
 impl Connections {
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, witness: Witness) -> Self {
         Self {
             clock,
+            witness,
             ended: Arc::new(Notify::new()),
         }
     }
@@ -193,12 +195,11 @@ pub async fn serve(
         match accepted {
             Ok(accepted) => {
                 let (name, endpoint) = (name.clone(), Arc::clone(&endpoint));
-                let (clock, stop) = (Arc::clone(&connections.clock), stop.clone());
-                let ended = connections.ended();
+                let (connections, stop) = (Arc::clone(&connections), stop.clone());
                 under_way.spawn(async move {
-                    dispatch(accepted, name, endpoint, clock, stop).await;
+                    dispatch(accepted, name, endpoint, &connections, stop).await;
                     drop(place);
-                    ended.notify_one();
+                    connections.ended.notify_one();
                 });
             }
             Err(error) if is_the_clients(&error) => {}
@@ -216,12 +217,13 @@ async fn dispatch(
     accepted: Accepted,
     name: ListenerName,
     endpoint: Arc<dyn Endpoint>,
-    clock: Arc<dyn Clock>,
+    connections: &Connections,
     stop: watch::Receiver<bool>,
 ) {
+    let (clock, witness) = (Arc::clone(&connections.clock), &connections.witness);
     match accepted {
         Accepted::Unix(stream) => {
-            let Some(peer) = Peer::of_unix(&stream, name) else {
+            let Some(peer) = Peer::of_unix(&stream, name, witness) else {
                 return;
             };
             connection::serve(stream, Arc::new(peer), endpoint, clock, stop).await;
@@ -231,7 +233,7 @@ async fn dispatch(
             if !address.ip().to_canonical().is_loopback() {
                 return;
             }
-            let peer = Peer::of_tcp(&stream, address, name);
+            let peer = Peer::of_tcp(&stream, address, name, witness);
             connection::serve(stream, Arc::new(peer), endpoint, clock, stop).await;
         }
     }

@@ -4,6 +4,7 @@
     reason = "a test whose ground gives way has failed, and should say where"
 )]
 
+mod callers;
 mod challenge;
 mod clients;
 mod commands;
