@@ -55,7 +55,12 @@ mod tests {
     use super::*;
 
     fn needs(config: &str) -> Needs {
-        let config = crate::config::parse(Path::new("/etc/credd/credd.toml"), config).unwrap();
+        let config = crate::config::parse(
+            Path::new("/etc/credd/credd.toml"),
+            config,
+            &crate::os::users::HostAccounts,
+        )
+        .unwrap();
         Needs::of(&config, Path::new("/run/credd"))
     }
 
