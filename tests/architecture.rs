@@ -69,8 +69,8 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: "aws_lc_rs",
-        modules: &["aws", "challenge"],
-        because: "signatures and one-time codes are all the cryptography there is beside TLS",
+        modules: &["aws", "challenge", "authz"],
+        because: "signatures, one-time codes and tokens are all the cryptography beside TLS",
     },
     Home {
         what: "roxmltree",

@@ -2,9 +2,13 @@
 
 mod announcer;
 mod doors;
+mod folder;
 pub mod runtime_directory;
 pub mod sandbox;
 pub mod signals;
+mod token_file;
+mod token_keeper;
+mod unusable;
 
 use std::fmt;
 use std::future::Future;
@@ -17,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::audit;
-use crate::authz::{Bearer, Lease, ListenerName, Policy, TokenName, Tokens};
+use crate::authz::{ListenerName, Policy, Tokens};
 use crate::challenge::{Challenges, UsedCodes};
 use crate::clock::{SharedClock, timeout};
 use crate::config::Config;
@@ -30,11 +34,14 @@ use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
-    self, Admin, Admins, BindError, Connections, Limits, Public, Site, Untold, Witness,
+    self, Admin, Admins, BindError, Connections, Limits, Public, Site, TokenOrders, Untold, Witness,
 };
 use announcer::Announcer;
-use doors::Doors;
-use runtime_directory::{RuntimeDirectory, Unusable};
+use doors::{Admitted, Doors};
+use runtime_directory::RuntimeDirectory;
+use token_keeper::TokenKeeper;
+
+pub use unusable::Unusable;
 
 /// What is left of the audit log at the end may take this long to write.
 const AUDIT_END: Duration = Duration::from_secs(1);
@@ -66,8 +73,9 @@ pub struct Daemon {
     announcer: Announcer,
     audit_writer: audit::Writer,
     clock: SharedClock,
-    /// Keeps the default token valid, and the directory ours.
-    _token: Lease,
+    token_keeper: TokenKeeper,
+    token_orders: TokenOrders,
+    /// Keeps the directory ours.
     _directory: RuntimeDirectory,
 }
 
@@ -133,15 +141,23 @@ impl Daemon {
         } = parts;
         let witness = Witness::default();
         witness.suffices_for(&config.allow, &config.serve.tcp_addresses())?;
+        let owner = process::effective_uid();
+        let names = config.identities.keys().filter(|name| !name.is_narrowed());
+        let policy = Policy::new(config.allow, owner, names.cloned().collect());
         let directory = RuntimeDirectory::claim(runtime_directory)?;
         let (audit, audit_writer) = audit::open(&config.audit, outlets, random::bytes())?;
-        let doors = Doors::open(&config.serve, &directory).await?;
+        let admitted = Admitted::to(&directory, &config.serve, &policy, &config.tokens)?;
+        let doors = Doors::open(&config.serve, &directory, admitted).await?;
         let own = doors.addresses();
         let tokens = Arc::new(Tokens::default());
-        let token = tokens.lease(
-            directory.default_token()?,
-            Bearer::Token(TokenName::default()),
-        );
+        let (token_orders, orders) = TokenOrders::new();
+        let token_keeper = TokenKeeper::open(
+            &directory,
+            config.tokens,
+            Arc::clone(&tokens),
+            Arc::clone(&clock),
+            orders,
+        )?;
 
         let url = own.first().map(|address| format!("http://{address}"));
         let used = UsedCodes::load(
@@ -168,9 +184,6 @@ impl Daemon {
             surroundings,
             draws,
         };
-        let names = config.identities.keys().filter(|name| !name.is_narrowed());
-        let names = names.cloned().collect();
-        let policy = Policy::new(config.allow, process::effective_uid(), names);
         let (identities, begun) = Identities::open_all(config.identities, parts);
         let site = Arc::new(Site {
             began: clock.boot(),
@@ -178,14 +191,14 @@ impl Daemon {
             identities: identities.readers(),
             policy,
             admins: Admins {
-                owner: process::effective_uid(),
-                group: None,
+                owner,
+                group: admitted.admins,
             },
             tokens,
             audit,
             challenges,
             url,
-            token_file: runtime_directory::token_file(directory.path()),
+            token_files: token_keeper.files(),
         });
         Ok(Self {
             site,
@@ -198,7 +211,8 @@ impl Daemon {
             announcer,
             audit_writer,
             clock,
-            _token: token,
+            token_keeper,
+            token_orders,
             _directory: directory,
         })
     }
@@ -232,6 +246,7 @@ impl Daemon {
         let admin = Arc::new(Admin {
             site: Arc::clone(&self.site),
             surveyor: self.surveyor,
+            tokens: self.token_orders,
         });
         let ended = connections.ended();
         let name = ListenerName::admin();
@@ -242,6 +257,7 @@ impl Daemon {
         keeping.spawn(self.announcer.run());
         let mut auditing = JoinSet::new();
         auditing.spawn(self.audit_writer.run(Arc::clone(&self.clock)));
+        keeping.spawn(self.token_keeper.run());
         let _identities = self.identities;
         keeping.spawn(keep(self.begun));
         tracing::info!(
