@@ -8,6 +8,8 @@ use super::check::read_config;
 use super::{Failed, Outcome, SYS, ServeArguments, block_on, output};
 use crate::audit::{Destination, Outlets};
 use crate::clock::SystemClock;
+use crate::config::Trust;
+use crate::daemon::sandbox::{self, Needs};
 use crate::daemon::signals::{self, Signal};
 use crate::daemon::{Daemon, Parts, runtime_directory};
 use crate::environment::Environment;
@@ -33,7 +35,7 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
     process::raise_descriptor_limit();
     Environment::wipe_original();
     tracing::info!(kind = %secret_memory::kind(), "memory for long-lived secrets");
-    let (path, config) = read_config(&arguments.config, &environment)?;
+    let (path, config) = read_config(&arguments.config, &environment, Trust::Owned)?;
     if let Some(path) = path {
         tracing::info!(config = %path.display(), "config read");
     } else {
@@ -45,6 +47,8 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
                 "there is no runtime directory: name one with --runtime-dir, or set XDG_RUNTIME_DIR",
             )
         })?;
+    runtime_directory::make_private(&runtime_directory).map_err(Failed::new)?;
+    sandbox::enter(&Needs::of(&config, &runtime_directory));
     block_on(async {
         let clock = Arc::new(SystemClock::new());
         // Before the sockets have names: a signal must not leave those behind.

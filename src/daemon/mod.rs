@@ -3,6 +3,7 @@
 mod announcer;
 mod doors;
 pub mod runtime_directory;
+pub mod sandbox;
 pub mod signals;
 
 use std::fmt;
@@ -28,7 +29,9 @@ use crate::providers::Surroundings;
 use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
-use crate::serve::{self, Admin, Admins, BindError, Connections, Public, Site};
+use crate::serve::{
+    self, Admin, Admins, BindError, Connections, Limits, Public, Site, Untold, Witness,
+};
 use announcer::Announcer;
 use doors::Doors;
 use runtime_directory::{RuntimeDirectory, Unusable};
@@ -58,6 +61,8 @@ pub struct Daemon {
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
     doors: Doors,
+    limits: Limits,
+    witness: Witness,
     announcer: Announcer,
     audit_writer: audit::Writer,
     clock: SharedClock,
@@ -72,6 +77,8 @@ pub enum StartError {
     RuntimeDirectory(Unusable),
     Audit(audit::Unusable),
     Bind(BindError),
+    /// The rules ask for more about callers than the kernel tells here.
+    Callers(Untold),
 }
 
 impl fmt::Display for StartError {
@@ -80,6 +87,7 @@ impl fmt::Display for StartError {
             Self::RuntimeDirectory(error) => error.fmt(formatter),
             Self::Audit(error) => error.fmt(formatter),
             Self::Bind(error) => error.fmt(formatter),
+            Self::Callers(error) => error.fmt(formatter),
         }
     }
 }
@@ -104,6 +112,12 @@ impl From<BindError> for StartError {
     }
 }
 
+impl From<Untold> for StartError {
+    fn from(error: Untold) -> Self {
+        Self::Callers(error)
+    }
+}
+
 impl Daemon {
     /// Claims everything that only one instance may have, in the order in which a failure does
     /// the least harm: the directory, the ports, then the names of the sockets.
@@ -117,6 +131,8 @@ impl Daemon {
             clock,
             draws,
         } = parts;
+        let witness = Witness::default();
+        witness.suffices_for(&config.allow, &config.serve.tcp_addresses())?;
         let directory = RuntimeDirectory::claim(runtime_directory)?;
         let (audit, audit_writer) = audit::open(&config.audit, outlets, random::bytes())?;
         let doors = Doors::open(&config.serve, &directory).await?;
@@ -177,6 +193,8 @@ impl Daemon {
             identities,
             begun,
             doors,
+            limits: config.serve.limits,
+            witness,
             announcer,
             audit_writer,
             clock,
@@ -193,7 +211,10 @@ impl Daemon {
     /// Runs until `stop` completes, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
-        let connections = Arc::new(Connections::new(Arc::clone(&self.clock)));
+        let connections = Connections::new(Arc::clone(&self.clock), self.limits, self.witness);
+        // Whoever crowds the public sockets keeps nobody off the admin socket.
+        let apart = Arc::new(connections.apart(Limits::default()));
+        let connections = Arc::new(connections);
         let mut listening = JoinSet::new();
         let public = Arc::new(Public {
             site: Arc::clone(&self.site),
@@ -214,13 +235,7 @@ impl Daemon {
         });
         let ended = connections.ended();
         let name = ListenerName::admin();
-        listening.spawn(serve::serve(
-            admin_listener,
-            name,
-            admin,
-            connections,
-            stopped,
-        ));
+        listening.spawn(serve::serve(admin_listener, name, admin, apart, stopped));
 
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::ownership;
+
 /// Reads the regular file at `path`, of at most `limit` bytes, on a blocking thread, since a
 /// home directory may be on a network that hangs.
 pub async fn read(path: PathBuf, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
@@ -32,6 +34,26 @@ pub async fn read_private_text(path: PathBuf, limit: usize) -> io::Result<Zeroiz
 /// Like [`read_text`], at once: for start-up and for commands, where nothing else waits.
 pub fn read_text_now(path: &Path, limit: usize) -> io::Result<Zeroizing<String>> {
     into_text(&read_now(path, limit)?)
+}
+
+/// Like [`read_text_now`], where what is read decides what is done: only a file that nobody but root
+/// and this process's user could have put there.
+pub fn read_owned_text_now(path: &Path, limit: usize) -> io::Result<Zeroizing<String>> {
+    let path = std::path::absolute(path)?;
+    // The usual way to say that there is no file; its owner lets everybody write to it.
+    if path == Path::new("/dev/null") {
+        return Ok(Zeroizing::default());
+    }
+    let file = ownership::open_owned(&path)?;
+    into_text(&read_bounded(file, limit)?)
+}
+
+/// Like [`read_owned_text_now`], on a blocking thread.
+pub async fn read_owned_text(path: PathBuf, limit: usize) -> io::Result<Zeroizing<String>> {
+    let read = move || read_owned_text_now(&path, limit);
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(io::Error::other)?
 }
 
 fn into_text(bytes: &[u8]) -> io::Result<Zeroizing<String>> {

@@ -141,7 +141,7 @@ impl AssumeRoleProvider {
 
 /// Read anew at each refresh, so that a change of it counts from then on.
 async fn policy(path: &Path) -> Result<String, Failure> {
-    let text = files::read_text(path.to_owned(), POLICY_BYTES)
+    let text = files::read_owned_text(path.to_owned(), POLICY_BYTES)
         .await
         .map_err(|error| {
             let path = path.display();

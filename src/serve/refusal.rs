@@ -56,17 +56,37 @@ impl Refusal {
         }
     }
 
+    /// One caller takes up more than its share.
+    pub fn too_many() -> Self {
+        Self {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            code: CODE_RETRY,
+            message: "too many connections or requests of this user at once; ask again later, or \
+                      raise [serve.limits] in credd's config"
+                .into(),
+            request: None,
+        }
+    }
+
     /// The error body with its names in both casings: Go and Java read the lower one, JavaScript
     /// the upper.
-    pub fn into_response(self) -> Response<Body> {
+    fn body(&self) -> String {
         let body = serde_json::json!({
             "code": self.code,
             "message": self.message,
             "Code": self.code,
             "Message": self.message,
         });
-        let mut response = whole(self.status, Bytes::from(body.to_string()));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        body.to_string()
+    }
+
+    pub fn into_response(self) -> Response<Body> {
+        let mut response = whole(self.status, Bytes::from(self.body()));
+        let may_pass = [
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
+        ];
+        if may_pass.contains(&self.status) {
             let seconds = RETRY_IN.as_secs();
             response
                 .headers_mut()
@@ -84,6 +104,19 @@ impl Refusal {
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+
+    /// The whole answer as it goes over the wire, to a client whose request nobody reads.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        let (status, body) = (self.status, self.body());
+        let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();
+        for (name, value) in self.into_response().headers() {
+            bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        let length = body.len();
+        let end = format!("connection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+        bytes.extend(end.into_bytes());
+        bytes
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod browser;
+mod crowds;
 mod draining;
 mod framing;
 mod headers;
@@ -9,6 +10,7 @@ mod hosts;
 mod leases;
 mod limits;
 mod methods;
+mod neighbours;
 mod proxies;
 mod reach;
 mod tokens;
