@@ -143,21 +143,20 @@ impl Tokens {
 const LENGTH: usize = 2 * ENTROPY;
 
 /// The beginning of `token`, as long as a token is, and its length, which none has that is absent.
-/// Every byte is read from somewhere, so that short, long and absent ones take as long as others.
+/// As many bytes are read for each, from here or there, so that short, long and absent ones take
+/// as long as others.
 fn padded(token: Option<&[u8]>) -> Zeroizing<[u8; LENGTH + WORD]> {
     let is_there = usize::from(token.is_some());
     let token = token.unwrap_or_default();
     let length = token.len();
     // Beside the rest, and not among constants, which may be far away.
-    let nothing = black_box([0]);
-    let source = if token.is_empty() { &nothing } else { token };
-    let last = source.len() - 1;
-    // All ones within the token, all zeros beyond it: by the sign of their difference, since lengths
-    // stay far below half of what a word holds.
-    let mask = |place: usize| place.wrapping_sub(length).cast_signed() >> (usize::BITS - 1);
+    let nothing = black_box([0; LENGTH]);
+    let sources = [nothing.as_slice(), token];
     let byte = |place: usize| {
-        let read = source.get(place.min(last)).copied().unwrap_or_default();
-        u64::from(read) & mask(place).cast_unsigned() as u64
+        // The sign of their difference: lengths stay far below half of what a word holds.
+        let is_within = place.wrapping_sub(length) >> (usize::BITS - 1);
+        let source = sources.get(is_within).copied().unwrap_or_default();
+        u64::from(source.get(place).copied().unwrap_or_default())
     };
     let mut padded = Zeroizing::new([0; LENGTH + WORD]);
     let (words, _) = padded.as_chunks_mut::<WORD>();

@@ -10,7 +10,8 @@ use super::runtime_directory::{self, Lock, Passage, RuntimeDirectory};
 use super::unusable::Unusable;
 use crate::authz::{ListenerName, Policy, TokenName};
 use crate::config::TokenSettings;
-use crate::os::{process, users};
+use crate::os::process;
+use crate::os::users::{Accounts, HostAccounts};
 use crate::serve::{Access, Config, Listener, OwnSocket};
 
 /// Everything that listens, and the locks of what lies outside the runtime directory.
@@ -55,7 +56,7 @@ impl Admitted {
 
 fn let_admins_in(directory: &RuntimeDirectory) -> Result<Option<u32>, Unusable> {
     const GROUP: &str = "credd-admin";
-    let group = users::group_of(GROUP).unwrap_or_else(|error| {
+    let group = HostAccounts.group(GROUP).unwrap_or_else(|error| {
         tracing::warn!(group = GROUP, %error, "cannot look up the group of the admin socket");
         None
     });

@@ -4,6 +4,7 @@ mod announcer;
 mod doors;
 mod folder;
 pub mod runtime_directory;
+pub mod sandbox;
 pub mod signals;
 mod token_file;
 mod token_keeper;
@@ -19,9 +20,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::audit;
 use crate::authz::{ListenerName, Policy, Tokens};
 use crate::challenge::{Challenges, UsedCodes};
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, timeout};
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::http::{Client, Proxies, Roots};
@@ -31,7 +33,9 @@ use crate::providers::Surroundings;
 use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
-use crate::serve::{self, Admin, Admins, BindError, Connections, Public, Site, TokenOrders};
+use crate::serve::{
+    self, Admin, Admins, BindError, Connections, Limits, Public, Site, TokenOrders, Untold, Witness,
+};
 use announcer::Announcer;
 use doors::{Admitted, Doors};
 use runtime_directory::RuntimeDirectory;
@@ -39,11 +43,16 @@ use token_keeper::TokenKeeper;
 
 pub use unusable::Unusable;
 
+/// What is left of the audit log at the end may take this long to write.
+const AUDIT_END: Duration = Duration::from_secs(1);
+
 /// All that a daemon is made from.
 #[derive(Debug)]
 pub struct Parts {
     pub config: Config,
     pub environment: Arc<Environment>,
+    /// The ends that the audit log may leave by.
+    pub outlets: audit::Outlets,
     pub runtime_directory: PathBuf,
     /// Whether this host is an EC2 instance.
     pub is_on_ec2: bool,
@@ -59,7 +68,10 @@ pub struct Daemon {
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
     doors: Doors,
+    limits: Limits,
+    witness: Witness,
     announcer: Announcer,
+    audit_writer: audit::Writer,
     clock: SharedClock,
     token_keeper: TokenKeeper,
     token_orders: TokenOrders,
@@ -71,14 +83,19 @@ pub struct Daemon {
 #[derive(Debug)]
 pub enum StartError {
     RuntimeDirectory(Unusable),
+    Audit(audit::Unusable),
     Bind(BindError),
+    /// The rules ask for more about callers than the kernel tells here.
+    Callers(Untold),
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RuntimeDirectory(error) => error.fmt(formatter),
+            Self::Audit(error) => error.fmt(formatter),
             Self::Bind(error) => error.fmt(formatter),
+            Self::Callers(error) => error.fmt(formatter),
         }
     }
 }
@@ -91,9 +108,21 @@ impl From<Unusable> for StartError {
     }
 }
 
+impl From<audit::Unusable> for StartError {
+    fn from(error: audit::Unusable) -> Self {
+        Self::Audit(error)
+    }
+}
+
 impl From<BindError> for StartError {
     fn from(error: BindError) -> Self {
         Self::Bind(error)
+    }
+}
+
+impl From<Untold> for StartError {
+    fn from(error: Untold) -> Self {
+        Self::Callers(error)
     }
 }
 
@@ -104,15 +133,19 @@ impl Daemon {
         let Parts {
             config,
             environment,
+            outlets,
             runtime_directory,
             is_on_ec2,
             clock,
             draws,
         } = parts;
+        let witness = Witness::default();
+        witness.suffices_for(&config.allow, &config.serve.tcp_addresses())?;
         let owner = process::effective_uid();
-        let names = config.identities.keys().cloned().collect();
-        let policy = Policy::new(config.allow, owner, names);
+        let names = config.identities.keys().filter(|name| !name.is_narrowed());
+        let policy = Policy::new(config.allow, owner, names.cloned().collect());
         let directory = RuntimeDirectory::claim(runtime_directory)?;
+        let (audit, audit_writer) = audit::open(&config.audit, outlets, random::bytes())?;
         let admitted = Admitted::to(&directory, &config.serve, &policy, &config.tokens)?;
         let doors = Doors::open(&config.serve, &directory, admitted).await?;
         let own = doors.addresses();
@@ -162,6 +195,7 @@ impl Daemon {
                 group: admitted.admins,
             },
             tokens,
+            audit,
             challenges,
             url,
             token_files: token_keeper.files(),
@@ -172,7 +206,10 @@ impl Daemon {
             identities,
             begun,
             doors,
+            limits: config.serve.limits,
+            witness,
             announcer,
+            audit_writer,
             clock,
             token_keeper,
             token_orders,
@@ -188,7 +225,10 @@ impl Daemon {
     /// Runs until `stop` completes, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
-        let connections = Arc::new(Connections::new(Arc::clone(&self.clock)));
+        let connections = Connections::new(Arc::clone(&self.clock), self.limits, self.witness);
+        // Whoever crowds the public sockets keeps nobody off the admin socket.
+        let apart = Arc::new(connections.apart(Limits::default()));
+        let connections = Arc::new(connections);
         let mut listening = JoinSet::new();
         let public = Arc::new(Public {
             site: Arc::clone(&self.site),
@@ -210,17 +250,13 @@ impl Daemon {
         });
         let ended = connections.ended();
         let name = ListenerName::admin();
-        listening.spawn(serve::serve(
-            admin_listener,
-            name,
-            admin,
-            connections,
-            stopped,
-        ));
+        listening.spawn(serve::serve(admin_listener, name, admin, apart, stopped));
 
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
         keeping.spawn(self.announcer.run());
+        let mut auditing = JoinSet::new();
+        auditing.spawn(self.audit_writer.run(Arc::clone(&self.clock)));
         keeping.spawn(self.token_keeper.run());
         let _identities = self.identities;
         keeping.spawn(keep(self.begun));
@@ -236,11 +272,17 @@ impl Daemon {
         let outcome = tokio::select! {
             () = stop => Ok(()),
             _ = keeping.join_next() => Err(TaskEnded),
+            _ = auditing.join_next() => Err(TaskEnded),
             _ = listening.join_next() => Err(TaskEnded),
         };
         tracing::info!("stopping: answers under way are finished");
         let _ = stopping.send(true);
         while listening.join_next().await.is_some() {}
+        self.site.audit.close();
+        let written = timeout(&*self.clock, AUDIT_END, auditing.join_next()).await;
+        if written.is_err() {
+            tracing::error!("the end of the audit log is lost: it takes too long to write");
+        }
         tracing::info!("stopped");
         outcome
     }

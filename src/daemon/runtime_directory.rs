@@ -58,6 +58,11 @@ pub fn used_codes(directory: &Path) -> PathBuf {
     directory.join("used-codes")
 }
 
+/// Makes the directory where it is missing, for whoever needs it before it is claimed.
+pub fn make(directory: &Path) -> Result<(), Unusable> {
+    Folder::open(directory).map(drop)
+}
+
 /// A directory that is this daemon's own for as long as it runs.
 #[derive(Debug)]
 pub struct RuntimeDirectory {

@@ -1,64 +1,115 @@
-//! The numbers that users and groups have, by their names.
+//! Users and groups by their names, as the host knows them: `passwd` and `group` of
+//! `nsswitch.conf`, so that those of a directory service are found too.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
+use std::mem::MaybeUninit;
+use std::path::Path;
+use std::ptr;
 
-/// Longer than any entry; one that is longer still is an error (`ERANGE`).
-const ENTRY: usize = 64 * 1024;
+use super::files;
 
-/// The number of the group `name`, if there is one (`getgrnam_r(3)`). Blocks.
-#[expect(unsafe_code, reason = "getgrnam_r has no safe wrapper")]
-pub fn group_of(name: &str) -> io::Result<Option<u32>> {
-    looked_up(name, |name, buffer| {
-        let mut entry = std::mem::MaybeUninit::<libc::group>::uninit();
-        let mut found = std::ptr::null_mut();
-        // SAFETY: all pointers are valid for the call, and `buffer` is as long as is said. The
-        // entry is initialised where `found` points to it.
-        unsafe {
-            let code = libc::getgrnam_r(
-                name.as_ptr(),
-                entry.as_mut_ptr(),
-                buffer.as_mut_ptr(),
-                buffer.len(),
-                &raw mut found,
-            );
-            (code, (!found.is_null()).then(|| entry.assume_init().gr_gid))
-        }
-    })
+/// Where the numbers of users and groups come from.
+pub trait Accounts {
+    /// The number of the user called `name`, if there is one. An error where that cannot be said.
+    fn user(&self, name: &str) -> io::Result<Option<u32>>;
+
+    /// The number of the group called `name`, if there is one.
+    fn group(&self, name: &str) -> io::Result<Option<u32>>;
+
+    /// The number that stands for all users whom this user namespace has no number for.
+    fn overflow_user(&self) -> u32;
+
+    /// The same for groups.
+    fn overflow_group(&self) -> u32;
 }
 
-/// The number of the user `name`, if there is one (`getpwnam_r(3)`). Blocks.
-#[expect(unsafe_code, reason = "getpwnam_r has no safe wrapper")]
-pub fn user_of(name: &str) -> io::Result<Option<u32>> {
-    looked_up(name, |name, buffer| {
-        let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();
-        let mut found = std::ptr::null_mut();
-        // SAFETY: as for groups.
-        unsafe {
-            let code = libc::getpwnam_r(
-                name.as_ptr(),
-                entry.as_mut_ptr(),
-                buffer.as_mut_ptr(),
-                buffer.len(),
-                &raw mut found,
-            );
-            (code, (!found.is_null()).then(|| entry.assume_init().pw_uid))
-        }
-    })
+/// Linux's own choice, `nobody` to most (`user_namespaces(7)`).
+pub const OVERFLOW: u32 = 65534;
+
+/// Those of this host.
+#[derive(Debug, Clone, Copy)]
+pub struct HostAccounts;
+
+impl Accounts for HostAccounts {
+    fn user(&self, name: &str) -> io::Result<Option<u32>> {
+        find(name, libc::getpwnam_r, |user: &libc::passwd| user.pw_uid)
+    }
+
+    fn group(&self, name: &str) -> io::Result<Option<u32>> {
+        find(name, libc::getgrnam_r, |group: &libc::group| group.gr_gid)
+    }
+
+    fn overflow_user(&self) -> u32 {
+        overflow("/proc/sys/kernel/overflowuid")
+    }
+
+    fn overflow_group(&self) -> u32 {
+        overflow("/proc/sys/kernel/overflowgid")
+    }
 }
 
-fn looked_up(
-    name: &str,
-    look_up: impl FnOnce(&CStr, &mut [libc::c_char]) -> (libc::c_int, Option<u32>),
+fn overflow(file: &str) -> u32 {
+    const LONGEST: usize = 32;
+    let text = files::read_text_now(Path::new(file), LONGEST);
+    let number = text.ok().and_then(|text| text.trim().parse().ok());
+    number.unwrap_or(OVERFLOW)
+}
+
+/// `getpwnam_r` or `getgrnam_r`.
+type Search<T> =
+    unsafe extern "C" fn(*const c_char, *mut T, *mut c_char, libc::size_t, *mut *mut T) -> c_int;
+
+/// Enough for a user, and for a group of a few hundred members.
+const ROOM: usize = 16 * 1024;
+
+/// A group of tens of thousands.
+const MOST_ROOM: usize = 4 * 1024 * 1024;
+
+fn find<T>(name: &str, search: Search<T>, number: fn(&T) -> u32) -> io::Result<Option<u32>> {
+    let name = CString::new(name)?;
+    let mut room = ROOM;
+    loop {
+        match attempt(&name, search, number, room) {
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ERANGE) && room < MOST_ROOM => {
+                room *= 4;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "getpwnam_r and getgrnam_r have no safe wrapper")]
+fn attempt<T>(
+    name: &CStr,
+    search: Search<T>,
+    number: fn(&T) -> u32,
+    room: usize,
 ) -> io::Result<Option<u32>> {
-    let Ok(name) = CString::new(name) else {
-        return Ok(None);
+    let mut entry = MaybeUninit::<T>::uninit();
+    let mut texts: Vec<c_char> = vec![0; room];
+    let mut found: *mut T = ptr::null_mut();
+    // SAFETY: `name` ends with a NUL; `entry` and `found` can be written to, as can `room` bytes
+    // at `texts`; all of them outlive the call, which keeps none of them.
+    let code = unsafe {
+        search(
+            name.as_ptr(),
+            entry.as_mut_ptr(),
+            texts.as_mut_ptr(),
+            texts.len(),
+            &raw mut found,
+        )
     };
-    match look_up(&name, &mut vec![0; ENTRY]) {
-        (0, found) => Ok(found),
-        // What the C library gives where there is no such file, or no such name in it.
-        (libc::ENOENT | libc::ESRCH, _) => Ok(None),
-        (code, _) => Err(io::Error::from_raw_os_error(code)),
+    // SAFETY: `found` is null or points at `entry`, which has been filled in then, and which is
+    // still there. `number` reads a number of it, not the texts that it points to.
+    if let Some(entry) = unsafe { found.as_ref() } {
+        return Ok(Some(number(entry)));
+    }
+    match code {
+        // getpwnam(3) lists what systems say of a name that is not there.
+        0 | libc::ENOENT | libc::ESRCH | libc::EBADF | libc::EPERM => Ok(None),
+        code => Err(io::Error::from_raw_os_error(code)),
     }
 }
 
@@ -67,12 +118,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_is_zero_and_nobody_is_called_by_a_name_that_cannot_be() {
-        assert_eq!(user_of("root").unwrap(), Some(0));
-        assert_eq!(group_of("root").unwrap(), Some(0));
-        for name in ["no-such-name-here", "", "a\0b", "a:b"] {
-            assert_eq!(user_of(name).unwrap(), None, "{name:?}");
-            assert_eq!(group_of(name).unwrap(), None, "{name:?}");
+    fn root_is_found_and_nobody_of_a_name_that_no_host_has() {
+        let host = HostAccounts;
+        assert_eq!(host.user("root").unwrap(), Some(0));
+        assert_eq!(host.group("root").unwrap(), Some(0));
+        for name in ["", "credd-has/no:such name", &"x".repeat(100_000)] {
+            assert_eq!(host.user(name).unwrap(), None, "{name}");
+            assert_eq!(host.group(name).unwrap(), None, "{name}");
         }
+        assert!(host.user("a\0b").is_err());
+    }
+
+    #[test]
+    fn more_room_is_made_where_an_entry_does_not_fit() {
+        assert_eq!(
+            attempt(c"root", libc::getpwnam_r, |user| user.pw_uid, 1)
+                .unwrap_err()
+                .raw_os_error(),
+            Some(libc::ERANGE)
+        );
+    }
+
+    #[test]
+    fn the_numbers_that_stand_for_all_others_are_the_kernels() {
+        assert!(HostAccounts.overflow_user() > 0);
+        assert!(HostAccounts.overflow_group() > 0);
+        assert_eq!(overflow("/proc/no/such/file"), OVERFLOW);
     }
 }

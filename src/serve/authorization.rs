@@ -6,8 +6,9 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 
+use super::trail::Granted;
 use super::{Peer, Refusal, Site, WAIT};
-use crate::authz::{Decision, Denial, Grant, Presented, Reason, Tokens, Transport};
+use crate::authz::{Decision, Denial, Presented, Reason, Tokens, Transport};
 use crate::clock::timeout;
 use crate::refresh::SnapshotReader;
 
@@ -22,49 +23,54 @@ impl Site {
         peer: &Peer,
         headers: &HeaderMap,
         asked: Option<&str>,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<Granted, Refusal> {
         let mut presented = self.presented(peer, headers);
         if *presented == Presented::Unknown {
             presented = self.presented_again(peer, headers).await;
         }
-        self.decide(peer, &presented, asked)
+        self.decide(peer, headers, presented, asked)
     }
 
     /// Decides for whoever has presented that.
     pub(super) fn decide(
         &self,
         peer: &Peer,
-        presented: &Presented,
+        headers: &HeaderMap,
+        presented: Arc<Presented>,
         asked: Option<&str>,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<Granted, Refusal> {
         let was_there = peer.is_there();
-        let caller = peer.caller(self.policy.facts());
-        let decision = self.policy.decide(&caller, presented, asked);
+        let caller = peer.caller(&self.policy);
+        let decision = self.policy.decide(&caller, &presented, asked);
         // What was found out about a process is true only if it was the same one throughout.
-        let outcome = match decision {
-            _ if !(was_there && peer.is_there()) => Err(Reason::CallerGone.into()),
-            Decision::Allow(grant) => Ok(grant),
-            Decision::Deny(denial) => Err(denial),
+        let denial = match decision {
+            _ if !(was_there && peer.is_there()) => Reason::CallerGone.into(),
+            Decision::Allow(grant) => {
+                return Ok(Granted {
+                    grant,
+                    caller,
+                    presented,
+                });
+            }
+            Decision::Deny(denial) => denial,
         };
-        outcome.map_err(|denial| {
-            tracing::debug!(?caller, ?denial, asked, "denied");
-            denial.into()
-        })
+        Err(self.denied(&caller, &presented, headers, asked, denial))
     }
 
     /// Decides whether `peer` may be told anything at all.
     pub(super) fn admit(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), Refusal> {
-        let caller = peer.caller(self.policy.facts());
-        let admitted = self.policy.admit(&caller, &self.presented(peer, headers));
-        admitted.map(drop).map_err(|denial: Denial| {
-            tracing::debug!(?caller, ?denial, "denied");
-            denial.into()
-        })
+        let caller = peer.caller(&self.policy);
+        let presented = self.presented(peer, headers);
+        let admitted = self.policy.admit(&caller, &presented);
+        admitted
+            .map(drop)
+            .map_err(|denial| self.denied(&caller, &presented, headers, None, denial))
     }
 
-    pub(super) fn reader(&self, grant: &Grant) -> Result<&SnapshotReader, Refusal> {
+    /// What is known of the identity whose credentials are granted.
+    pub(super) fn reader(&self, granted: &Granted) -> Result<&SnapshotReader, Refusal> {
         self.identities
-            .get(grant.served())
+            .get(granted.grant.served())
             .ok_or_else(|| Denial::from(Reason::UnknownIdentity).into())
     }
 

@@ -15,11 +15,12 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::guard::{self, Methods};
+use super::trail::Granted;
 use super::{Body, Endpoint, Peer, Refusal, Responding, Site, WAIT, endpoint, lease, whole};
 use crate::api;
-use crate::authz::{Grant, Transport};
-use crate::clock::timeout;
-use crate::refresh::{Answer, SnapshotReader};
+use crate::authz::Transport;
+use crate::clock::{Timestamp, timeout};
+use crate::refresh::{Answer, Snapshot, SnapshotReader};
 
 /// What clients get credentials from.
 #[derive(Debug)]
@@ -48,49 +49,48 @@ impl Public {
         } else {
             Methods::Read
         };
-        guard::check(&request, methods)?;
+        let headers = request.headers();
+        let refused = |refusal| self.site.refused(peer.connected(), headers, refusal);
+        guard::check(&request, methods).map_err(refused)?;
         let path = request.uri().path();
         if let Some(Asked(asked)) = Asked::parse(path, api::CREDENTIALS) {
             if request.method() == Method::POST {
                 let message = "only GET and HEAD are answered here";
-                return Err(Refusal::forbidden("MethodNotAllowed", message));
+                return Err(refused(Refusal::forbidden("MethodNotAllowed", message)));
             }
-            let headers = request.headers();
-            let grant = self.site.authorize(peer, headers, asked).await?;
-            return self.credentials(&grant).await;
+            let granted = self.site.authorize(peer, headers, asked).await?;
+            let served = self.served(&granted).await?;
+            let (now, held) = (served.at, served.snapshot.held.as_ref());
+            self.site.record_grant(now, &granted, headers, asked, held);
+            return Ok(whole(StatusCode::OK, served.body));
         }
         match path {
             _ if is_unix && let Some(Asked(asked)) = Asked::parse(path, api::ENDPOINT) => {
-                self.site.admit(peer, request.headers())?;
-                endpoint::respond(&self.site, peer, asked)
+                self.site.admit(peer, headers)?;
+                endpoint::respond(&self.site, peer, headers, asked)
             }
             api::LEASE if is_unix && request.method() == Method::POST => {
                 lease::respond(&self.site, request, peer).await
             }
             _ => {
                 // A stranger learns nothing of what exists here.
-                self.site.admit(peer, request.headers())?;
-                Err(Refusal {
-                    status: StatusCode::NOT_FOUND,
-                    code: "NotFound",
-                    message: "there is nothing here; ask for /v1/credentials".into(),
-                })
+                self.site.admit(peer, headers)?;
+                Err(Refusal::not_found(
+                    "there is nothing here; ask for /v1/credentials",
+                ))
             }
         }
     }
 
-    async fn credentials(&self, grant: &Grant) -> Result<Response<Body>, Refusal> {
-        let reader = self.site.reader(grant)?;
+    async fn served(&self, granted: &Granted) -> Result<Served, Refusal> {
+        let reader = self.site.reader(granted)?;
         match look(reader, self.site.clock.now()) {
-            Look::Body(body) => Ok(whole(StatusCode::OK, body)),
+            Look::Served(served) => Ok(served),
             Look::Refused(refusal) => Err(refusal),
             Look::Wait => {
                 let waiting = wait(reader, &self.site);
                 let waited = timeout(&*self.site.clock, WAIT, waiting).await;
-                Ok(whole(
-                    StatusCode::OK,
-                    waited.unwrap_or(Err(Refusal::warming()))?,
-                ))
+                waited.unwrap_or(Err(Refusal::warming()))
             }
         }
     }
@@ -110,25 +110,37 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// A body, and the state that it is of.
+struct Served {
+    at: Timestamp,
+    body: Bytes,
+    snapshot: Arc<Snapshot>,
+}
+
 enum Look {
-    Body(Bytes),
+    Served(Served),
     Wait,
     Refused(Refusal),
 }
 
-fn look(reader: &SnapshotReader, now: crate::clock::Timestamp) -> Look {
-    match reader.load().answer(now) {
-        Answer::Credentials(body) => Look::Body(body),
+fn look(reader: &SnapshotReader, now: Timestamp) -> Look {
+    let snapshot = reader.load();
+    match snapshot.answer(now) {
+        Answer::Credentials(body) => Look::Served(Served {
+            at: now,
+            body,
+            snapshot: Arc::clone(&snapshot),
+        }),
         Answer::Wait => Look::Wait,
         Answer::Unavailable(failure) => Look::Refused(failure.into()),
     }
 }
 
-async fn wait(reader: &SnapshotReader, site: &Site) -> Result<Bytes, Refusal> {
+async fn wait(reader: &SnapshotReader, site: &Site) -> Result<Served, Refusal> {
     let mut published = reader.published();
     loop {
         match look(reader, site.clock.now()) {
-            Look::Body(body) => return Ok(body),
+            Look::Served(served) => return Ok(served),
             Look::Refused(refusal) => return Err(refusal),
             Look::Wait => reader.demand(),
         }

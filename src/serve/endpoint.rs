@@ -1,6 +1,8 @@
 //! How a caller on the Unix socket reaches the HTTP endpoint: where it is, and by which token.
 
-use hyper::{Response, StatusCode};
+use std::sync::Arc;
+
+use hyper::{HeaderMap, Response, StatusCode};
 
 use super::{Body, Peer, Refusal, Site, TokenFile, whole};
 use crate::api::EndpointReport;
@@ -9,12 +11,13 @@ use crate::authz::{Bearer, Caller, Decision, ListenerName, Presented, Transport,
 pub(super) fn respond(
     site: &Site,
     peer: &Peer,
+    headers: &HeaderMap,
     asked: Option<&str>,
 ) -> Result<Response<Body>, Refusal> {
     let token_file = site.token_file_for(peer, asked);
     if token_file.is_none() && asked.is_some() {
         // Whoever asks for what is not there, or not theirs, is told so.
-        site.decide(peer, &Presented::Nothing, asked)?;
+        site.decide(peer, headers, Arc::new(Presented::Nothing), asked)?;
     }
     let report = EndpointReport {
         url: site.url.clone(),

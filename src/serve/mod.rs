@@ -10,17 +10,21 @@ mod endpoint;
 mod explain;
 mod guard;
 mod lease;
+mod limited;
+mod limits;
 mod listener;
 mod metrics;
 mod peer;
 mod question;
 mod refusal;
 mod token_orders;
+mod trail;
 mod unix_socket;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,6 +35,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 
+use crate::audit::Audit;
 use crate::authz::{ListenerName, Policy, Tokens};
 use crate::aws::region::Region;
 use crate::challenge::Challenges;
@@ -39,6 +44,7 @@ use crate::identity::IdentityName;
 use crate::refresh::SnapshotReader;
 
 pub use admin::{Admin, Admins};
+pub use connection::{Stream, serve as serve_connection};
 pub use ecs::Public;
 pub use lease::LeaseBody;
 pub use listener::{BindError, Connections, Listener, serve};
@@ -46,6 +52,7 @@ pub use peer::Peer;
 pub use refusal::Refusal;
 pub use token_orders::{TokenAction, TokenFailure, TokenFile, TokenOrder, TokenOrders};
 pub use unix_socket::Access;
+pub use witness::{Untold, Witness};
 
 /// Where to listen, and how much to take from one caller.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,6 +66,14 @@ pub struct Config {
     pub own_sockets: Vec<OwnSocket>,
     pub imds: Option<ImdsConfig>,
     pub limits: Limits,
+}
+
+impl Config {
+    /// All that callers may connect to by TCP.
+    pub fn tcp_addresses(&self) -> Vec<IpAddr> {
+        let imds = self.imds.iter().flat_map(|imds| &imds.listen);
+        self.http.iter().chain(imds).map(SocketAddr::ip).collect()
+    }
 }
 
 /// `[serve.unix.NAME]`
@@ -124,6 +139,8 @@ pub struct Site {
     pub policy: Policy,
     pub admins: Admins,
     pub tokens: Arc<Tokens>,
+    /// Every hand-out and every denial leaves a line there.
+    pub audit: Audit,
     /// What only a person can answer.
     pub challenges: Arc<Challenges>,
     /// `http://127.0.0.1:9169`, where there is a TCP listener.

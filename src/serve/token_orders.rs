@@ -83,6 +83,7 @@ impl TokenOrders {
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 code: "TokenUnwritable",
                 message: message.into(),
+                request: None,
             }),
             Err(_) => Err(Refusal::warming()),
         }
@@ -94,5 +95,6 @@ fn no_such_token() -> Refusal {
         status: StatusCode::NOT_FOUND,
         code: "TokenNotFound",
         message: "credd keeps no token of this name; `credd token` lists them".into(),
+        request: None,
     }
 }

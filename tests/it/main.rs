@@ -4,6 +4,8 @@
     reason = "a test whose ground gives way has failed, and should say where"
 )]
 
+mod audit;
+mod callers;
 mod challenge;
 mod clients;
 mod commands;
@@ -13,6 +15,7 @@ mod guards;
 mod http;
 mod imds_vectors;
 mod mfa;
+mod process;
 mod profile_file_vectors;
 mod programs;
 mod refresh;

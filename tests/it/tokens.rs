@@ -29,6 +29,7 @@ use crate::serving::daemon::{self, InProcess};
 use crate::serving::program::Said;
 use crate::serving::upstream::{self, Upstream};
 use crate::serving::wire::{Reply, Wire, exchange};
+use crate::support::sinks;
 
 /// As long as a daemon that has just begun waits for leases.
 const LEASES_RETURN: Duration = Duration::from_secs(2);
@@ -89,6 +90,7 @@ impl Ground {
         let parts = credd::daemon::Parts {
             config: self.config.clone(),
             environment: Arc::default(),
+            outlets: credd::audit::Outlets::to(std::io::sink()),
             runtime_directory: self.directory.path().to_owned(),
             is_on_ec2: false,
             clock: Arc::clone(&self.clock) as SharedClock,
@@ -107,7 +109,9 @@ impl Ground {
     }
 
     fn token(&self, token: &str) -> String {
-        text(&self.path("tokens").join(token).join("token"))
+        let token = text(&self.path("tokens").join(token).join("token"));
+        sinks::secret(&token);
+        token
     }
 }
 

@@ -1,5 +1,7 @@
 //! token: which there are, new ones, and an end to those that are lost.
 
+use std::io::Read;
+
 use rustix::process::Signal;
 
 use super::{place, status};
@@ -101,7 +103,7 @@ fn no_process_shows_a_token_but_the_program_that_is_to_have_it() {
 
 /// Which of `/proc/*/environ` and `/proc/*/cmdline` hold that.
 fn showing(text: &str) -> Vec<String> {
-    const LONGEST: usize = 2 * 1024 * 1024;
+    const LONGEST: u64 = 2 * 1024 * 1024;
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let name = entry.file_name().into_string().unwrap();
@@ -109,13 +111,11 @@ fn showing(text: &str) -> Vec<String> {
             continue;
         }
         for file in ["environ", "cmdline"] {
+            let mut read = Vec::new();
             // Others may end meanwhile.
-            let path = entry.path().join(file);
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .build()
-                .unwrap();
-            let read = runtime.block_on(credd::os::files::read(path, LONGEST));
-            if read.is_ok_and(|read| String::from_utf8_lossy(&read).contains(text)) {
+            let opened = std::fs::File::open(entry.path().join(file));
+            let _ = opened.and_then(|file| file.take(LONGEST).read_to_end(&mut read));
+            if String::from_utf8_lossy(&read).contains(text) {
                 found.push(format!("{name}/{file}"));
             }
         }

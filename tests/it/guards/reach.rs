@@ -1,18 +1,14 @@
 //! How far answers travel: to this host and no further.
 
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use credd::clock::SystemClock;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, RecvFlags, SocketType, ipproto, recv, socket};
+use rustix::net::{AddressFamily, RecvFlags, SocketType, bind, connect, ipproto, recv, socket};
 
-use super::{PATH, Served};
-use crate::serving::daemon::InProcess;
+use super::Served;
 use crate::serving::skipped;
-use crate::serving::upstream::Upstream;
 use crate::serving::wire::exchange;
 
 #[test]
@@ -86,19 +82,13 @@ fn a_connection_from_another_address_of_the_host_is_not_taken() {
         skipped("this host has no other address than loopback");
         return;
     };
-    let upstream = Upstream::hanging();
-    let identities = [("default", upstream.uri("/"))];
-    let daemon = InProcess::listening_on(
-        Arc::new(SystemClock::new()),
-        &identities,
-        &SocketAddr::from((own, 0)).to_string(),
-    );
-    let mut stream = daemon.tcp();
-    let request = format!(
-        "GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {}\r\n\r\n",
-        daemon.token
-    );
-    assert!(exchange(&mut stream, request).is_none());
+    let served = Served::new();
+    // Not what a client does, but what the kernel lets it do.
+    let client = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&client, &SocketAddr::from((own, 0))).unwrap();
+    connect(&client, &served.daemon.address).unwrap();
+    let mut stream = TcpStream::from(client);
+    assert!(exchange(&mut stream, served.request_with("")).is_none());
 }
 
 /// The one that packets to far away would come from; none are sent.
