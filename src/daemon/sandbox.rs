@@ -17,8 +17,7 @@ pub struct Needs {
 
 impl Needs {
     pub fn of(config: &Config, runtime_directory: &Path) -> Self {
-        let sockets = config.serve.unix.iter().filter_map(|path| path.parent());
-        let folders = std::iter::once(runtime_directory).chain(sockets);
+        let folders = std::iter::once(runtime_directory).chain(config.serve.socket_folders());
         let links = config.identities.values().flatten();
         Self {
             writable: folders.map(Path::to_owned).collect(),
@@ -66,8 +65,9 @@ mod tests {
 
     #[test]
     fn the_runtime_directory_and_those_of_sockets_are_written_to() {
-        let config = "[serve.unix]\npath = \"/srv/app/credd.sock\"";
-        let writable = ["/run/credd", "/srv/app"].map(PathBuf::from);
+        let config = "[serve.unix]\npath = \"/srv/app/credd.sock\"\n\
+            [serve.unix.default]\npath = \"/srv/own/credd.sock\"";
+        let writable = ["/run/credd", "/srv/app", "/srv/own"].map(PathBuf::from);
         assert_eq!(needs(config).writable, writable);
         assert!(!needs(config).runs_programs);
         assert_eq!(needs("").writable, ["/run/credd"].map(PathBuf::from));
