@@ -27,6 +27,17 @@ struct Class {
     token: Option<Vec<u8>>,
 }
 
+impl Class {
+    fn held(&self) -> [u8; LONGEST] {
+        let mut held = [0; LONGEST];
+        let token = self.token.as_deref().unwrap_or_default();
+        if let Some(to) = held.get_mut(..token.len()) {
+            to.copy_from_slice(token);
+        }
+        held
+    }
+}
+
 /// Measurements that only warm up, and of which the percentiles are taken.
 const FIRST: usize = 10_000;
 
@@ -94,11 +105,28 @@ fn pairs(secret: &Secret) -> Vec<[Class; 2]> {
 
 /// The largest |t| between two classes.
 fn compared(tokens: &Tokens, one: &Class, other: &Class, samples: usize, draws: &mut Draws) -> f64 {
-    let mut batch = Batch::new();
+    let classes = [one, other];
+    let held = classes.map(Class::held);
+    let lengths = classes.map(|class| class.token.as_ref().map(Vec::len));
+    let mut room = Box::new(Room([0; LONGEST]));
+    // The one before is told to `tell` between the writing of a token and its measurement, so that
+    // what was written has arrived by then.
+    let mut measure = |count: usize, tell: &mut dyn FnMut(bool, f64)| {
+        let mut before = (false, f64::INFINITY);
+        for _ in 0..count {
+            let is_other = draws.next() & 1 == 1;
+            let class = usize::from(is_other);
+            room.0 = held.get(class).copied().unwrap_or([0; LONGEST]);
+            let length = lengths.get(class).copied().flatten();
+            tell(before.0, before.1);
+            // Both lines of the processor's cache, of which it may read ahead.
+            black_box((room.0.first().copied(), room.0.last().copied()));
+            let token = length.and_then(|length| room.0.get(..length));
+            before = (is_other, nanoseconds(tokens, black_box(token)));
+        }
+    };
     let mut first = Vec::with_capacity(FIRST);
-    while first.len() < FIRST {
-        batch.measure(tokens, [one, other], draws, |_, time| first.push(time));
-    }
+    measure(FIRST, &mut |_, time| first.push(time));
     first.sort_by(f64::total_cmp);
     // Thresholds as dudect has them: denser towards the shortest times.
     let share = |index: i32| 1.0 - 0.5_f64.powf(10.0 * f64::from(index + 1) / 100.0);
@@ -110,77 +138,26 @@ fn compared(tokens: &Tokens, one: &Class, other: &Class, samples: usize, draws: 
     let threshold = |index| first.get((share(index) * FIRST as f64) as usize).copied();
     let thresholds: Vec<f64> = (0..100).filter_map(threshold).collect();
     let mut tests = vec![Welch::default(); thresholds.len() + 1];
-    for _ in 0..samples.div_ceil(BATCH) {
-        batch.measure(tokens, [one, other], draws, |is_other, time| {
-            let of_all = std::iter::once(f64::INFINITY);
-            let thresholds = of_all.chain(thresholds.iter().copied());
-            for (test, threshold) in tests.iter_mut().zip(thresholds) {
-                if time < threshold {
-                    test.add(is_other, time);
-                }
+    measure(samples, &mut |is_other, time| {
+        let of_all = std::iter::once(f64::MAX);
+        for (test, threshold) in tests
+            .iter_mut()
+            .zip(of_all.chain(thresholds.iter().copied()))
+        {
+            if time < threshold {
+                test.add(is_other, time);
             }
-        });
-    }
+        }
+    });
     tests.iter().map(Welch::t).fold(0.0, f64::max)
 }
-
-/// Measured one after the other, with nothing in between that depends on their class.
-const BATCH: usize = 100;
 
 /// Room for the longest.
 const LONGEST: usize = 128;
 
-/// A page of its own, of which one line of the processor's cache is read: all that is presented lies
-/// at the same distance from what is written meanwhile, as far as the processor looks at that.
-#[repr(align(4096))]
-#[derive(Clone)]
+/// Where all are presented.
+#[repr(align(128))]
 struct Room([u8; LONGEST]);
-
-struct Batch {
-    rooms: Vec<Room>,
-    times: Vec<f64>,
-}
-
-impl Batch {
-    fn new() -> Self {
-        Self {
-            rooms: vec![Room([0; LONGEST]); BATCH],
-            times: vec![0.0; BATCH],
-        }
-    }
-
-    fn measure(
-        &mut self,
-        tokens: &Tokens,
-        classes: [&Class; 2],
-        draws: &mut Draws,
-        mut each: impl FnMut(bool, f64),
-    ) {
-        let drawn: Vec<bool> = self.rooms.iter().map(|_| draws.next() & 1 == 1).collect();
-        let [one, other] = classes;
-        for (room, is_other) in self.rooms.iter_mut().zip(&drawn) {
-            room.0 = [0; LONGEST];
-            let class = if *is_other { other } else { one };
-            let token = class.token.as_deref().unwrap_or_default();
-            if let Some(to) = room.0.get_mut(..token.len()) {
-                to.copy_from_slice(token);
-            }
-        }
-        let presented = self.rooms.iter().zip(&drawn).map(|(room, is_other)| {
-            let class = if *is_other { other } else { one };
-            class.token.as_ref().and_then(|it| room.0.get(..it.len()))
-        });
-        let presented: Vec<_> = presented.collect();
-        for ((time, token), room) in self.times.iter_mut().zip(&presented).zip(&self.rooms) {
-            // Whoever presents nothing has nothing to fetch.
-            black_box(room.0.first().copied());
-            *time = nanoseconds(tokens, black_box(*token));
-        }
-        for (is_other, time) in drawn.iter().zip(&self.times) {
-            each(*is_other, *time);
-        }
-    }
-}
 
 #[expect(clippy::disallowed_methods, reason = "what is measured is time itself")]
 fn nanoseconds(tokens: &Tokens, token: Option<&[u8]>) -> f64 {

@@ -1,7 +1,6 @@
 //! The tokens that callers on TCP present, and what each stands for.
 
 use std::fmt::{self, Write};
-use std::hint::black_box;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
@@ -149,25 +148,29 @@ fn padded(token: Option<&[u8]>) -> Zeroizing<[u8; LENGTH + WORD]> {
     let is_there = usize::from(token.is_some());
     let token = token.unwrap_or_default();
     let length = token.len();
-    // Beside the rest, and not among constants, which may be far away.
-    let nothing = black_box([0; LENGTH]);
-    let sources = [nothing.as_slice(), token];
+    let source = if token.is_empty() { &NOTHING } else { token };
+    let last = source.len() - 1;
     let byte = |place: usize| {
-        // The sign of their difference: lengths stay far below half of what a word holds.
-        let is_within = place.wrapping_sub(length) >> (usize::BITS - 1);
-        let source = sources.get(is_within).copied().unwrap_or_default();
-        u64::from(source.get(place).copied().unwrap_or_default())
+        let read = source.get(place.min(last)).copied().unwrap_or_default();
+        // All ones within the token, all zeros beyond it: by the sign of their difference, since
+        // lengths stay far below half of what a word holds.
+        let mask = place.wrapping_sub(length).cast_signed() >> (usize::BITS - 1);
+        u64::from(read) & mask.cast_unsigned() as u64
     };
     let mut padded = Zeroizing::new([0; LENGTH + WORD]);
     let (words, _) = padded.as_chunks_mut::<WORD>();
-    let told = (length | is_there.wrapping_sub(1)) as u64;
-    for (index, word) in words.iter_mut().enumerate() {
+    for (index, word) in words.iter_mut().take(LENGTH / WORD).enumerate() {
         let bytes = (0..WORD).map(|of_word| byte(WORD * index + of_word) << (8 * of_word));
-        let value = bytes.fold(0, |value, byte| value | byte);
-        *word = if index < LENGTH / WORD { value } else { told }.to_le_bytes();
+        *word = bytes.fold(0, |value, byte| value | byte).to_le_bytes();
+    }
+    if let Some(word) = words.last_mut() {
+        *word = ((length | is_there.wrapping_sub(1)) as u64).to_le_bytes();
     }
     padded
 }
+
+/// What is read of a token that is not there.
+static NOTHING: [u8; 1] = [0];
 
 /// Bytes that are written at once.
 const WORD: usize = 8;
