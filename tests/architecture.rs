@@ -69,8 +69,8 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: "aws_lc_rs",
-        modules: &["aws", "challenge"],
-        because: "signatures and one-time codes are all the cryptography there is beside TLS",
+        modules: &["aws", "challenge", "serve::imds"],
+        because: "signatures, one-time codes and sealed tokens are all the cryptography beside TLS",
     },
     Home {
         what: "roxmltree",

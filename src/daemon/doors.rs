@@ -10,6 +10,7 @@ use crate::serve::{Config, Listener};
 /// Everything that listens, and the locks of what lies outside the runtime directory.
 pub(super) struct Doors {
     pub(super) public: Vec<(ListenerName, Listener)>,
+    pub(super) imds: Vec<Listener>,
     pub(super) admin: Listener,
     pub(super) locks: Vec<Lock>,
 }
@@ -25,6 +26,10 @@ impl Doors {
         for address in &config.http {
             public.push((ListenerName::http(), Listener::tcp(*address).await?));
         }
+        let mut imds = Vec::new();
+        for address in config.imds.iter().flat_map(|imds| &imds.listen) {
+            imds.push(Listener::tcp(*address).await?);
+        }
         // The commands find this one; a config may ask for another besides.
         let found = runtime_directory::public_socket(directory.path());
         public.push((ListenerName::unix(), Listener::unix(&found)?));
@@ -35,14 +40,20 @@ impl Doors {
         let admin = Listener::unix(&runtime_directory::admin_socket(directory.path()))?;
         Ok(Self {
             public,
+            imds,
             admin,
             locks,
         })
     }
 
-    /// The addresses of the TCP sockets.
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+    /// The addresses of the HTTP endpoint.
+    pub(super) fn http(&self) -> Vec<SocketAddr> {
         let listeners = self.public.iter().map(|(_, listener)| listener);
         listeners.filter_map(Listener::tcp_address).collect()
+    }
+
+    /// The addresses of the IMDS endpoint.
+    pub(super) fn imds(&self) -> Vec<SocketAddr> {
+        self.imds.iter().filter_map(Listener::tcp_address).collect()
     }
 }

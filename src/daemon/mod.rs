@@ -27,7 +27,7 @@ use crate::providers::Surroundings;
 use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
-use crate::serve::{self, Admin, Admins, BindError, Connections, Public, Site};
+use crate::serve::{self, Admin, Admins, BindError, Connections, Endpoint, Imds, Public, Site};
 use announcer::Announcer;
 use doors::Doors;
 use runtime_directory::{RuntimeDirectory, Unusable};
@@ -48,6 +48,7 @@ pub struct Parts {
 /// A daemon whose sockets are bound and whose identities are about to be refreshed.
 pub struct Daemon {
     site: Arc<Site>,
+    imds: Option<Arc<Imds>>,
     surveyor: Surveyor,
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
@@ -103,14 +104,15 @@ impl Daemon {
         } = parts;
         let directory = RuntimeDirectory::claim(runtime_directory)?;
         let doors = Doors::open(&config.serve, &directory).await?;
-        let own = doors.addresses();
+        let (http, imds) = (doors.http(), doors.imds());
+        let own = [http.as_slice(), imds.as_slice()].concat();
         let tokens = Arc::new(Tokens::default());
         let token = tokens.lease(
             directory.default_token()?,
             Bearer::Token(TokenName::default()),
         );
 
-        let url = own.first().map(|address| format!("http://{address}"));
+        let url = http.first().map(|address| format!("http://{address}"));
         let used = UsedCodes::load(
             runtime_directory::used_codes(directory.path()),
             random::bytes(),
@@ -152,8 +154,11 @@ impl Daemon {
             url,
             token_file: runtime_directory::token_file(directory.path()),
         });
+        let config = config.serve.imds;
+        let imds = config.map(|config| Arc::new(Imds::new(Arc::clone(&site), config, &imds)));
         Ok(Self {
             site,
+            imds,
             surveyor,
             identities,
             begun,
@@ -170,37 +175,43 @@ impl Daemon {
         &self.site
     }
 
+    /// Where the IMDS endpoint listens.
+    pub fn imds_addresses(&self) -> Vec<SocketAddr> {
+        self.doors.imds()
+    }
+
     /// Runs until `stop` completes, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
         let connections = Arc::new(Connections::new(Arc::clone(&self.clock)));
         let mut listening = JoinSet::new();
-        let public = Arc::new(Public {
-            site: Arc::clone(&self.site),
-        });
+        let ended = connections.ended();
+        let mut listen = |listener, name, endpoint: Arc<dyn Endpoint>| {
+            let (connections, stopped) = (Arc::clone(&connections), stopped.clone());
+            listening.spawn(serve::serve(listener, name, endpoint, connections, stopped));
+        };
         let Doors {
-            public: listeners,
+            public: public_listeners,
+            imds: imds_listeners,
             admin: admin_listener,
             locks: _locks,
         } = self.doors;
-        for (name, listener) in listeners {
-            let (public, connections) = (Arc::clone(&public), Arc::clone(&connections));
-            let serving = serve::serve(listener, name, public, connections, stopped.clone());
-            listening.spawn(serving);
+        let public = Arc::new(Public {
+            site: Arc::clone(&self.site),
+        });
+        for (name, listener) in public_listeners {
+            listen(listener, name, Arc::clone(&public) as _);
+        }
+        if let Some(imds) = self.imds {
+            for listener in imds_listeners {
+                listen(listener, ListenerName::imds(), Arc::clone(&imds) as _);
+            }
         }
         let admin = Arc::new(Admin {
             site: Arc::clone(&self.site),
             surveyor: self.surveyor,
         });
-        let ended = connections.ended();
-        let name = ListenerName::admin();
-        listening.spawn(serve::serve(
-            admin_listener,
-            name,
-            admin,
-            connections,
-            stopped,
-        ));
+        listen(admin_listener, ListenerName::admin(), admin);
 
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));

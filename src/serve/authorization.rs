@@ -53,8 +53,17 @@ impl Site {
 
     /// Decides whether `peer` may be told anything at all.
     pub(super) fn admit(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), Refusal> {
+        self.admit_presenting(peer, &self.presented(peer, headers))
+    }
+
+    /// The same for whoever has presented that.
+    pub(super) fn admit_presenting(
+        &self,
+        peer: &Peer,
+        presented: &Presented,
+    ) -> Result<(), Refusal> {
         let caller = peer.caller(self.policy.facts());
-        let admitted = self.policy.admit(&caller, &self.presented(peer, headers));
+        let admitted = self.policy.admit(&caller, presented);
         admitted.map(drop).map_err(|denial: Denial| {
             tracing::debug!(?caller, ?denial, "denied");
             denial.into()

@@ -80,18 +80,8 @@ impl Public {
 
     async fn credentials(&self, grant: &Grant) -> Result<Response<Body>, Refusal> {
         let reader = self.site.reader(grant)?;
-        match look(reader, self.site.clock.now()) {
-            Look::Body(body) => Ok(whole(StatusCode::OK, body)),
-            Look::Refused(refusal) => Err(refusal),
-            Look::Wait => {
-                let waiting = wait(reader, &self.site);
-                let waited = timeout(&*self.site.clock, WAIT, waiting).await;
-                Ok(whole(
-                    StatusCode::OK,
-                    waited.unwrap_or(Err(Refusal::warming()))?,
-                ))
-            }
-        }
+        let body = obtain(&self.site, reader).await?;
+        Ok(whole(StatusCode::OK, body))
     }
 
     fn endpoint(&self) -> Response<Body> {
@@ -117,6 +107,18 @@ impl<'a> Asked<'a> {
             return Some(Self(None));
         }
         rest.strip_prefix('/').map(|name| Self(Some(name)))
+    }
+}
+
+/// The body that clients get, if need be after a wait.
+pub(super) async fn obtain(site: &Site, reader: &SnapshotReader) -> Result<Bytes, Refusal> {
+    match look(reader, site.clock.now()) {
+        Look::Body(body) => Ok(body),
+        Look::Refused(refusal) => Err(refusal),
+        Look::Wait => {
+            let waited = timeout(&*site.clock, WAIT, wait(reader, site)).await;
+            waited.unwrap_or(Err(Refusal::warming()))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub enum Listener {
 #[derive(Debug)]
 pub struct BindError {
     what: String,
+    /// Of a TCP socket.
+    address: Option<SocketAddr>,
     cause: io::Error,
 }
 
@@ -51,10 +53,26 @@ impl fmt::Display for BindError {
                 ": it is in use, perhaps by another credd; stop that one, or configure another \
                  address"
             ),
-            io::ErrorKind::PermissionDenied => {
+            io::ErrorKind::PermissionDenied if self.address.is_some() => write!(
+                formatter,
+                ": permission denied; a port below 1024 takes CAP_NET_BIND_SERVICE, which \
+                 systemd/addresses.conf gives to the unit"
+            ),
+            io::ErrorKind::PermissionDenied => write!(
+                formatter,
+                ": permission denied; choose a place that is credd's own"
+            ),
+            io::ErrorKind::AddrNotAvailable => {
+                write!(formatter, ": no interface of this host has this address")?;
+                let Some(address) = self.address else {
+                    return Ok(());
+                };
                 write!(
                     formatter,
-                    ": permission denied; choose a place or port that is credd's own"
+                    "; `ip address add {} dev lo scope host` adds it until the next boot, and the \
+                     unit credd-address@{}.service at each",
+                    Prefix(address.ip()),
+                    address.ip()
                 )
             }
             _ => write!(formatter, ": {}", self.cause),
@@ -63,6 +81,16 @@ impl fmt::Display for BindError {
 }
 
 impl std::error::Error for BindError {}
+
+/// An address alone, as a network of one.
+struct Prefix(IpAddr);
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = if self.0.is_ipv4() { 32 } else { 128 };
+        write!(formatter, "{}/{bits}", self.0)
+    }
+}
 
 impl Listener {
     pub async fn tcp(address: SocketAddr) -> Result<Self, BindError> {
@@ -73,6 +101,7 @@ impl Listener {
         };
         bind.await.map_err(|cause| BindError {
             what: address.to_string(),
+            address: Some(address),
             cause,
         })
     }
@@ -88,6 +117,7 @@ impl Listener {
         };
         bind().map_err(|cause| BindError {
             what: path.display().to_string(),
+            address: None,
             cause,
         })
     }
@@ -227,14 +257,22 @@ async fn dispatch(
             connection::serve(stream, Arc::new(peer), endpoint, clock, stop).await;
         }
         Accepted::Tcp(stream, address) => {
-            // With route_localnet a neighbour reaches 127.0.0.1, from an address of its own.
-            if !address.ip().to_canonical().is_loopback() {
+            let Ok(own) = stream.local_addr() else { return };
+            if !is_of_this_host(address.ip(), own.ip()) {
                 return;
             }
             let peer = Peer::of_tcp(&stream, address, name);
             connection::serve(stream, Arc::new(peer), endpoint, clock, stop).await;
         }
     }
+}
+
+/// Whether whoever connects from `peer` to `own` is on this host. With `route_localnet` a neighbour
+/// reaches 127.0.0.1, and one on the same link 169.254.170.2, but from an address of its own: what
+/// comes from outside with one of this host's as its source, the kernel drops.
+fn is_of_this_host(peer: IpAddr, own: IpAddr) -> bool {
+    let peer = peer.to_canonical();
+    peer.is_loopback() || peer == own.to_canonical()
 }
 
 /// Whether the fault is that of the connection that was to be taken, and not ours (accept(2)).
@@ -265,6 +303,68 @@ mod tests {
             Accepted::Tcp(stream, _) => Ok(stream),
             Accepted::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    #[test]
+    fn peers_are_taken_from_loopback_and_from_the_address_they_connect_to() {
+        let is_taken =
+            |peer: &str, own: &str| is_of_this_host(peer.parse().unwrap(), own.parse().unwrap());
+        for (peer, own) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("127.9.9.9", "127.0.0.1"),
+            ("::1", "::1"),
+            ("::ffff:127.0.0.1", "127.0.0.1"),
+            ("127.0.0.1", "169.254.170.2"),
+            ("169.254.170.2", "169.254.170.2"),
+            ("169.254.169.254", "169.254.169.254"),
+            ("fd00:ec2::254", "fd00:ec2::254"),
+        ] {
+            assert!(is_taken(peer, own), "{peer} {own}");
+        }
+        for (peer, own) in [
+            ("10.0.0.2", "127.0.0.1"),
+            ("169.254.170.2", "127.0.0.1"),
+            ("169.254.170.3", "169.254.170.2"),
+            ("169.254.170.2", "169.254.169.254"),
+            ("10.0.0.2", "169.254.169.254"),
+            ("fd00:ec2::23", "fd00:ec2::254"),
+            ("fe80::1", "fd00:ec2::254"),
+            ("0.0.0.0", "127.0.0.1"),
+        ] {
+            assert!(!is_taken(peer, own), "{peer} {own}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_no_interface_has_is_said_to_be_missing_with_what_adds_it() {
+        // TEST-NET-1 and its counterpart (RFC 5737, RFC 3849).
+        for (address, prefix) in [
+            ("192.0.2.1:80", "192.0.2.1/32"),
+            ("[2001:db8::1]:80", "2001:db8::1/128"),
+        ] {
+            let error = Listener::tcp(address.parse().unwrap()).await.unwrap_err();
+            if error.cause.kind() != io::ErrorKind::AddrNotAvailable {
+                continue; // a host without IPv6, or without the right to that port
+            }
+            let expected = format!(
+                "cannot listen on {address}: no interface of this host has this address; \
+                 `ip address add {prefix} dev lo scope host` adds it"
+            );
+            assert!(error.to_string().starts_with(&expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_takes_a_right_is_said_to_take_it() {
+        let error = BindError {
+            what: "169.254.169.254:80".to_owned(),
+            address: "169.254.169.254:80".parse().ok(),
+            cause: io::ErrorKind::PermissionDenied.into(),
+        };
+        assert!(
+            error.to_string().contains("CAP_NET_BIND_SERVICE"),
+            "{error}"
+        );
     }
 
     #[tokio::test]

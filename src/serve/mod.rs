@@ -8,6 +8,7 @@ mod connection;
 mod ecs;
 mod explain;
 mod guard;
+mod imds;
 mod lease;
 mod listener;
 mod metrics;
@@ -37,6 +38,7 @@ use crate::refresh::SnapshotReader;
 
 pub use admin::{Admin, Admins};
 pub use ecs::Public;
+pub use imds::Imds;
 pub use lease::LeaseBody;
 pub use listener::{BindError, Connections, Listener, serve};
 pub use peer::Peer;

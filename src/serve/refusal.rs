@@ -67,7 +67,7 @@ impl Refusal {
 }
 
 /// Told to clients that credd itself could not serve in time.
-const RETRY_IN: Duration = Duration::from_secs(1);
+pub(super) const RETRY_IN: Duration = Duration::from_secs(1);
 
 impl From<&Failure> for Refusal {
     fn from(failure: &Failure) -> Self {

@@ -25,6 +25,8 @@ use super::eventually;
 
 pub(crate) struct InProcess {
     pub(crate) address: SocketAddr,
+    /// Of the IMDS endpoint.
+    pub(crate) imds: Vec<SocketAddr>,
     /// What opens every identity.
     pub(crate) token: String,
     site: Arc<Site>,
@@ -46,17 +48,7 @@ impl InProcess {
         identities: &[(&str, String)],
         address: &str,
     ) -> Self {
-        let link = |uri: &String| {
-            Link::Container(container::Config {
-                uri: Some(uri.clone()),
-                ..container::Config::default()
-            })
-        };
-        let identities = identities
-            .iter()
-            .map(|(name, uri)| (IdentityName::parse(name).unwrap(), vec![link(uri)]))
-            .collect();
-        let config = config(identities, address);
+        let config = config(from_containers(identities), address);
         Self::with(clock, config, Environment::default())
     }
 
@@ -93,7 +85,8 @@ impl InProcess {
                 .unwrap();
             runtime.block_on(async {
                 let daemon = Daemon::start(parts).await.unwrap();
-                started.send(Arc::clone(daemon.site())).unwrap();
+                let imds = daemon.imds_addresses();
+                started.send((Arc::clone(daemon.site()), imds)).unwrap();
                 daemon
                     .run(async {
                         let _ = stopped.await;
@@ -102,11 +95,12 @@ impl InProcess {
                     .unwrap();
             });
         });
-        let site = site.recv().unwrap();
+        let (site, imds) = site.recv().unwrap();
         let url = site.url.as_deref().unwrap();
         let token = files::read_text_now(&site.token_file, 1024).unwrap();
         Self {
             address: url.strip_prefix("http://").unwrap().parse().unwrap(),
+            imds,
             token: token.to_string(),
             site,
             directory,
@@ -159,6 +153,20 @@ impl InProcess {
     pub(crate) fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
+}
+
+/// Identities, each from the container endpoint at its URI.
+pub(crate) fn from_containers(identities: &[(&str, String)]) -> BTreeMap<IdentityName, Vec<Link>> {
+    let link = |uri: &String| {
+        Link::Container(container::Config {
+            uri: Some(uri.clone()),
+            ..container::Config::default()
+        })
+    };
+    let identities = identities.iter();
+    identities
+        .map(|(name, uri)| (IdentityName::parse(name).unwrap(), vec![link(uri)]))
+        .collect()
 }
 
 pub(crate) fn config(identities: BTreeMap<IdentityName, Vec<Link>>, address: &str) -> Config {
