@@ -44,12 +44,13 @@ impl Network {
         Some(network)
     }
 
-    /// One whose loopback has these addresses too.
+    /// One whose loopback has these addresses too, from the unit that we ship.
     pub(crate) fn with(addresses: &[&str]) -> Option<Self> {
+        const UNIT: &str = include_str!("../../../systemd/credd-address@.service");
         let network = Self::new()?;
+        let start = UNIT.lines().find_map(|it| it.strip_prefix("ExecStart=ip "));
         for address in addresses {
-            // As systemd/credd-address@.service does it.
-            network.ip(&format!("address replace {address} dev lo scope host"));
+            network.ip(&start.unwrap().replace("%I", address));
         }
         Some(network)
     }
