@@ -11,6 +11,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use credd::audit::{self, Audit, Event, KeyTail, Outlets};
 use credd::authz::{Bearer, Lease, ListenerName, Policy, Presented, TokenName, Tokens, new_token};
 use credd::aws::formats;
 use credd::challenge::{Challenges, UsedCodes};
@@ -79,6 +80,45 @@ fn decision(bencher: Bencher<'_, '_>, count: usize) {
     bencher.bench_local(|| policy.decide(caller, &token, black_box(Some(asked))));
 }
 
+/// Noting a decision: of one caller again and again, and each time of another.
+#[divan::bench(args = ["repeats", "others"])]
+fn audit_event(bencher: Bencher<'_, '_>, which: &str) {
+    let runtime = runtime();
+    let audit = audit_log(&runtime);
+    let clock = SystemClock::new();
+    let role = "arn:aws:iam::000000000000:role/benchmark";
+    let key = KeyTail::of(&AccessKeyId::from("ASIABENCH00000000000".to_owned()));
+    let mut pid = 0;
+    bencher.bench_local(|| {
+        pid += i32::from(which == "others");
+        let event = Event {
+            decision: audit::Decision::Granted,
+            rule: Some("allow[2]".into()),
+            identity: Some("billing".into()),
+            asked: Some("billing".into()),
+            role: Some(role.into()),
+            access_key: key,
+            expiry: None,
+            caller: audit::Caller {
+                uid: Some(1001),
+                gid: Some(1001),
+                pid: Some(pid),
+                executable: Some("/usr/bin/python3.12".into()),
+                unit: Some("report.service".into()),
+                ..audit::Caller::default()
+            },
+            listener: "unix".into(),
+            user_agent: Some("Boto3/1.42.0 md/Botocore#1.42.0 ua/2.1 os/linux lang/python".into()),
+            request: audit.request_id(),
+        };
+        audit.record(clock.now(), black_box(&event));
+        if pid % 512 == 1 {
+            // The writer takes a crowd as the daemon's does, between requests.
+            runtime.block_on(tokio::task::yield_now());
+        }
+    });
+}
+
 /// What a snapshot has for a client.
 #[divan::bench]
 fn answer(bencher: Bencher<'_, '_>) {
@@ -126,6 +166,7 @@ impl Served {
                 group: None,
             },
             tokens,
+            audit: audit_log(runtime),
             url: None,
             token_file: "token".into(),
         };
@@ -152,6 +193,15 @@ impl Served {
         runtime.spawn(connection);
         client
     }
+}
+
+/// One that writes to nowhere, as fast as it comes.
+fn audit_log(runtime: &Runtime) -> Audit {
+    let outlets = Outlets::to(std::io::sink());
+    let opened = audit::open(&audit::Config::default(), outlets, [0; 4]);
+    let (audit, writer) = opened.unwrap();
+    runtime.spawn(writer.run(Arc::new(SystemClock::new())));
+    audit
 }
 
 fn runtime() -> Runtime {

@@ -2,11 +2,38 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::os::process;
+use crate::secret::Secret;
 
 /// Environment variables by name. Values are never printed: they may be keys.
 #[derive(Clone, Default)]
 pub struct Environment {
-    variables: BTreeMap<String, String>,
+    variables: BTreeMap<String, Value>,
+}
+
+#[derive(Clone)]
+enum Value {
+    Plain(String),
+    Secret(Arc<Secret>),
+}
+
+impl Value {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            Self::Secret(secret) => secret.expose(),
+        }
+    }
+}
+
+/// Whether a variable of this name is likely to hold a secret: those that AWS defines, those that
+/// other programs call alike, and proxies, whose URIs may have a password.
+fn is_secret(name: &str) -> bool {
+    const WORDS: [&str; 5] = ["SECRET", "TOKEN", "PASSWORD", "_KEY", "_PROXY"];
+    let name = name.to_ascii_uppercase();
+    WORDS.iter().any(|word| name.contains(word))
 }
 
 impl Environment {
@@ -18,10 +45,17 @@ impl Environment {
             .collect()
     }
 
+    /// Wipes what the kernel gave this process, which `/proc/PID/environ` shows for as long as it
+    /// runs: the values of secrets. Programs that are started without an environment of their own
+    /// get none of them, so this is for the daemon alone, once it has a copy.
+    pub fn wipe_original() {
+        process::wipe_environment(is_secret);
+    }
+
     /// The value of `name`, where it is set and not blank. Every SDK treats blank as missing.
     pub fn variable(&self, name: &str) -> Option<&str> {
-        let value = self.variables.get(name)?;
-        (!value.trim().is_empty()).then_some(value.as_str())
+        let value = self.variables.get(name)?.as_str();
+        (!value.trim().is_empty()).then_some(value)
     }
 
     /// Whether `name` says `true`, in any case, as AWS switches are compared.
@@ -45,7 +79,17 @@ impl Environment {
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<T: IntoIterator<Item = (String, String)>>(variables: T) -> Self {
         Self {
-            variables: variables.into_iter().collect(),
+            variables: variables
+                .into_iter()
+                .map(|(name, value)| {
+                    let value = if is_secret(&name) {
+                        Value::Secret(Arc::new(Secret::from(value)))
+                    } else {
+                        Value::Plain(value)
+                    };
+                    (name, value)
+                })
+                .collect(),
         }
     }
 }

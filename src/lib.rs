@@ -18,6 +18,7 @@
 //! | 6 | [`providers`] | the chain as data, and one file for each way to obtain credentials |
 //! | 7 | [`aws`] | what AWS defines: profile files, wire formats, endpoints, signatures, STS |
 //! | 8 | [`api`] | what commands and daemon say to each other |
+//! |   | [`audit`] | one line for each hand-out and each denial |
 //! |   | [`challenge`] | questions for a person, MFA codes, and those that are used up |
 //! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
 //! |   | [`program`] | programs that credd runs, within limits |
@@ -26,7 +27,9 @@
 //! | 9 | [`credentials`] [`identity`] | the nouns |
 //! | 10 | [`retry`] | how long to wait before the next attempt |
 //! |    | [`secret_place`] | where a secret that a config names is kept |
-//! | 11 | [`clock`] [`environment`] [`os`] [`random`] [`secret`] | the ground |
+//! | 11 | [`clock`] [`environment`] [`random`] | what differs from run to run, and is handed in |
+//! | 12 | [`secret`] | a text that is wiped, and not shown |
+//! | 13 | [`os`] | what only the operating system can do |
 //!
 //! # Tasks
 //!
@@ -39,6 +42,7 @@
 //! | connection | client | request, a look each 2 s, stop | responses |
 //! | announcer | process | an announcement | service manager, hook |
 //! | clock watcher | process | wall clock set, host resumed | jumps |
+//! | audit writer | process | a second after a decision, many decisions, stop | the audit log, by a thread of its own |
 //! | memory | process | connections ended | |
 //! | signals | process | SIGTERM, SIGINT | stop |
 //!
@@ -79,7 +83,7 @@
 //!
 //! No secret on disk. No retry outside the refresher. No clock outside [`clock`], no chance
 //! outside [`random`]: a test winds the one and seeds the other. No `unsafe` outside [`os`]. No
-//! `cfg(test)` in product paths. No listener beyond loopback. No IMDSv1. No long-lived key served.
+//! `cfg(test)` in product paths. No listener beyond this host. No IMDSv1. No long-lived key served.
 //! No plugin system.
 
 pub mod cli;
@@ -98,6 +102,7 @@ pub mod providers;
 pub mod aws;
 
 pub mod api;
+pub mod audit;
 pub mod challenge;
 pub mod http;
 pub mod program;
@@ -112,6 +117,8 @@ pub mod secret_place;
 
 pub mod clock;
 pub mod environment;
-pub mod os;
 pub mod random;
+
 pub mod secret;
+
+pub mod os;

@@ -3,18 +3,29 @@
 
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::os::secret_memory::{self, KeptText};
 
 /// A secret access key, a session token or an endpoint token.
 ///
-/// It has no `Clone`, `Display`, `Serialize` or `PartialEq`: each way out is a call that one can
-/// search for.
-pub struct Secret(SecretString);
+/// A short one is kept in memory that is never swapped or dumped, and where the kernel can do so,
+/// read by this process alone. It has no `Clone`, `Display`, `Serialize` or `PartialEq`: each way
+/// out is a call that one can search for.
+pub struct Secret(Place);
+
+enum Place {
+    Apart(KeptText),
+    Heap(SecretString),
+}
 
 impl Secret {
     /// The text itself. Every caller of this is a place where a secret leaves its type.
     pub fn expose(&self) -> &str {
-        self.0.expose_secret()
+        match &self.0 {
+            Place::Apart(text) => text.as_str(),
+            Place::Heap(text) => text.expose_secret(),
+        }
     }
 
     /// Compares with what a stranger presented, in a time that depends on the length of
@@ -24,9 +35,16 @@ impl Secret {
     }
 }
 
+/// What `text` was in is wiped.
 impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(SecretString::from(text))
+    fn from(mut text: String) -> Self {
+        match secret_memory::keep(&text) {
+            Some(kept) => {
+                text.zeroize();
+                Self(Place::Apart(kept))
+            }
+            None => Self(Place::Heap(SecretString::from(text))),
+        }
     }
 }
 

@@ -4,14 +4,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{CheckArguments, ConfigArguments, Failed, Outcome, dry_run, output};
-use crate::config::{self, Config, LoadError};
+use crate::config::{self, Config, LoadError, Trust};
 use crate::credentials::described;
 use crate::environment::Environment;
 use crate::identity::IdentityName;
 use crate::os::process;
 
 pub(super) fn run(arguments: &CheckArguments, environment: Environment) -> Outcome {
-    let (path, config) = read_config(&arguments.config, &environment)?;
+    // A dry run does what the config says.
+    let trust = if arguments.dry_run {
+        Trust::Owned
+    } else {
+        Trust::All
+    };
+    let (path, config) = read_config(&arguments.config, &environment, trust)?;
     let identities: Vec<&str> = config.identities.keys().map(IdentityName::as_str).collect();
     let origin = path.map_or("no config file".to_owned(), |path| {
         path.display().to_string()
@@ -31,9 +37,19 @@ pub(super) fn run(arguments: &CheckArguments, environment: Environment) -> Outco
 pub(super) fn read_config(
     arguments: &ConfigArguments,
     environment: &Environment,
+    trust: Trust,
 ) -> Result<(Option<PathBuf>, Config), Failed> {
     let located = config::locate(arguments.config.as_deref(), environment, process::is_root());
-    config::load(&located).map_err(|error| match error {
+    let mut loaded = config::load(&located, Trust::Owned);
+    if let (Trust::All, Err(error @ LoadError::Unreadable { .. })) = (trust, &loaded) {
+        let refusal = described(error);
+        loaded = config::load(&located, Trust::All);
+        if loaded.is_ok() {
+            let refusal = format!("`credd serve`, run by this user, would refuse: {refusal}");
+            output::note(&output::harmless(&refusal));
+        }
+    }
+    loaded.map_err(|error| match error {
         LoadError::Problems(problems) => {
             // At the start of their lines, where editors look for places to jump to.
             output::note(&format!("{problems}\n"));

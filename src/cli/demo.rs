@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::pretend_aws::{LIFETIME, PretendAws};
 use super::serve::watch_jumps;
 use super::{Failed, Outcome, block_on, output};
+use crate::audit::Outlets;
 use crate::authz::ListenerName;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
@@ -17,8 +18,9 @@ use crate::daemon::{Daemon, Parts, runtime_directory, signals};
 use crate::environment::Environment;
 use crate::identity;
 use crate::os::process;
+use crate::os::users::HostAccounts;
 use crate::random::SystemDraws;
-use crate::serve::{self, Connections, Listener};
+use crate::serve::{self, Connections, Limits, Listener};
 use crate::telemetry;
 
 pub(super) fn run(environment: &Environment) -> Outcome {
@@ -41,6 +43,7 @@ pub(super) fn run(environment: &Environment) -> Outcome {
             config: configured(&endpoint.unwrap_or_default())?,
             // Nothing of the person's own environment may leak into a demonstration.
             environment: Arc::new(pretended()),
+            outlets: Outlets::to(output::notes()),
             runtime_directory: directory.0.clone(),
             is_on_ec2: false,
             clock: Arc::clone(&shared),
@@ -53,7 +56,7 @@ pub(super) fn run(environment: &Environment) -> Outcome {
             daemon.site().url.as_deref().unwrap_or_default(),
         )?;
         let (stopping, stopped) = watch::channel(false);
-        let connections = Arc::new(Connections::new(Arc::clone(&shared)));
+        let connections = Arc::new(Connections::new(Arc::clone(&shared), Limits::default()));
         let aws = Arc::new(PretendAws::new(shared));
         let stop = async {
             termination.await;
@@ -100,7 +103,7 @@ role-arn = "arn:aws:iam::000000000000:role/{ROLE}"
 endpoint = "{aws}"
 "#
     );
-    config::parse(Path::new("demo.toml"), &text).map_err(Failed::new)
+    config::parse(Path::new("demo.toml"), &text, &HostAccounts).map_err(Failed::new)
 }
 
 const SESSION: &str = "ops-mfa";
@@ -139,7 +142,7 @@ Try, in another terminal:
   {credd} explain {place}
   curl -s -H \"Authorization: $(cat {token})\" {url}/v1/credentials
 
-Refreshes are shown as they happen; any six digits are a good MFA code, once. End with Ctrl-C.
+Refreshes are shown as they happen, and who gets what; any six digits are a good MFA code, once. End with Ctrl-C.
 "
     ))
 }

@@ -1,6 +1,9 @@
 //! The only writer to stdout and stderr: data to one, everything else to the other.
 
+use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 
 use super::Failed;
 
@@ -50,6 +53,18 @@ pub(super) fn note(text: &str) {
 pub(super) fn ask(question: &str) {
     let mut stderr = std::io::stderr();
     let _ = write!(stderr, "{question}").and_then(|()| stderr.flush());
+}
+
+/// Where lines for whoever watches are written by others.
+pub(super) fn notes() -> impl Write + Send + 'static {
+    std::io::stderr()
+}
+
+/// The device and the inode of what notes are written to.
+pub(super) fn notes_file() -> Option<(u64, u64)> {
+    let copy = std::io::stderr().as_fd().try_clone_to_owned().ok()?;
+    let metadata = File::from(copy).metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// Writes an error.

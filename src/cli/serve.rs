@@ -5,13 +5,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::check::read_config;
-use super::{Failed, Outcome, SYS, ServeArguments, block_on};
+use super::{Failed, Outcome, SYS, ServeArguments, block_on, output};
+use crate::audit::{Destination, Outlets};
 use crate::clock::SystemClock;
+use crate::config::Trust;
 use crate::daemon::signals::{self, Signal};
 use crate::daemon::{Daemon, Parts, runtime_directory};
 use crate::environment::Environment;
 use crate::os::host::is_ec2_instance;
-use crate::os::process;
+use crate::os::{process, secret_memory};
 use crate::random::SystemDraws;
 use crate::telemetry;
 
@@ -30,7 +32,9 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
     process::make_files_private();
     process::hide_memory();
     process::raise_descriptor_limit();
-    let (path, config) = read_config(&arguments.config, &environment)?;
+    Environment::wipe_original();
+    tracing::info!(kind = %secret_memory::kind(), "memory for long-lived secrets");
+    let (path, config) = read_config(&arguments.config, &environment, Trust::Owned)?;
     if let Some(path) = path {
         tracing::info!(config = %path.display(), "config read");
     } else {
@@ -47,8 +51,14 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
         // Before the sockets have names: a signal must not leave those behind.
         let termination = signals::termination(None)
             .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
+        let journal_stream = environment.variable("JOURNAL_STREAM");
+        let outlets = Outlets {
+            by_default: Destination::by_default(journal_stream, output::notes_file()),
+            ..Outlets::to(output::notes())
+        };
         let daemon = Daemon::start(Parts {
             config,
+            outlets,
             environment: Arc::new(environment),
             runtime_directory,
             is_on_ec2: is_ec2_instance(Path::new(SYS)),

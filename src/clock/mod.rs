@@ -21,7 +21,7 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 pub struct BootInstant(Duration);
 
 impl BootInstant {
-    pub fn since_boot(elapsed: Duration) -> Self {
+    pub const fn since_boot(elapsed: Duration) -> Self {
         Self(elapsed)
     }
 

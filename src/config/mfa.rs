@@ -13,7 +13,6 @@ use crate::credentials::Warnings;
 const VOCABULARY: Vocabulary<'_> = Vocabulary {
     place: vocabulary::MFA,
     keys: &["warn", "hook"],
-    planned: &[],
 };
 
 /// Earlier than this, a warning would come before any session's beginning.

@@ -1,5 +1,8 @@
 //! The config: where it is looked for, what it says, and everything that is wrong with it.
 
+mod account;
+mod allow;
+mod audit;
 mod command;
 mod duration;
 mod file;
@@ -7,11 +10,14 @@ mod findings;
 mod identity;
 mod lines;
 mod mfa;
+mod mode;
 mod problem;
 mod relations;
 mod secret_place;
+mod serve;
 mod syntax;
 mod table;
+mod token;
 mod vocabulary;
 
 use std::collections::BTreeMap;
@@ -26,9 +32,10 @@ use crate::credentials::Warnings;
 use crate::environment::Environment;
 use crate::identity::IdentityName;
 use crate::os::files;
+use crate::os::ownership::Unsafe;
+use crate::os::users::HostAccounts;
 use crate::program::Command;
 use crate::providers::chain::{self, Link};
-use crate::serve;
 
 pub use file::parse;
 pub use problem::{Problem, Problems};
@@ -36,8 +43,9 @@ pub use problem::{Problem, Problems};
 /// The config as meant: nothing in it is left to be checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    pub serve: serve::Config,
+    pub serve: crate::serve::Config,
     pub challenges: Challenges,
+    pub audit: crate::audit::Config,
     pub identities: BTreeMap<IdentityName, Vec<Link>>,
     /// `[[allow]]`, in its order.
     pub allow: Vec<Rule>,
@@ -73,11 +81,12 @@ pub struct Challenges {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            serve: serve::Config {
+            serve: crate::serve::Config {
                 http: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))],
-                ..serve::Config::default()
+                ..crate::serve::Config::default()
             },
             challenges: Challenges::default(),
+            audit: crate::audit::Config::default(),
             identities: default_identities(),
             allow: Vec::new(),
             tokens: BTreeMap::new(),
@@ -131,16 +140,30 @@ fn config_home(environment: &Environment) -> Option<PathBuf> {
 /// Far more than anybody writes by hand, and little enough to hold twice.
 const LONGEST: usize = 1024 * 1024;
 
+/// Which files are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Those that nobody but root and credd's user could have written: what the config says is done
+    /// with their keys.
+    Owned,
+    /// All, for somebody who wants to know what is in it.
+    All,
+}
+
 /// Reads the config, and says which file it comes from: none where the usual places are empty.
-pub fn load(located: &Located) -> Result<(Option<PathBuf>, Config), LoadError> {
+pub fn load(located: &Located, trust: Trust) -> Result<(Option<PathBuf>, Config), LoadError> {
+    let read = match trust {
+        Trust::Owned => files::read_owned_text_now,
+        Trust::All => files::read_text_now,
+    };
     let (places, is_named) = match located {
         Located::Named(path) => (std::slice::from_ref(path), true),
         Located::Usual(paths) => (paths.as_slice(), false),
     };
     for path in places {
-        match files::read_text_now(path, LONGEST) {
+        match read(path, LONGEST) {
             Ok(text) => {
-                let config = parse(path, &text).map_err(LoadError::Problems)?;
+                let config = parse(path, &text, &HostAccounts).map_err(LoadError::Problems)?;
                 return Ok((Some(path.clone()), config));
             }
             Err(error) if !is_named && is_missing(&error) => {}
@@ -197,8 +220,14 @@ impl std::error::Error for LoadError {
     }
 }
 
+fn is_unsafe(error: &io::Error) -> bool {
+    let error = error.get_ref();
+    error.is_some_and(<dyn std::error::Error + Send + Sync>::is::<Unsafe>)
+}
+
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
+        _ if is_unsafe(error) => "see to it that nobody else could have written it",
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "create it",
         io::ErrorKind::PermissionDenied => "let the user that credd runs as read it",
         io::ErrorKind::InvalidData => "save it as UTF-8",
@@ -265,9 +294,9 @@ mod tests {
         files::write_private(&unused, b"unknown = 1").unwrap();
         let beside_null = PathBuf::from("/dev/null/credd/credd.toml");
         let places = vec![missing.clone(), beside_null, empty.clone(), unused];
-        let loaded = load(&Located::Usual(places)).unwrap();
+        let loaded = load(&Located::Usual(places), Trust::Owned).unwrap();
         assert_eq!(loaded, (Some(empty), Config::default()));
-        let loaded = load(&Located::Usual(vec![missing])).unwrap();
+        let loaded = load(&Located::Usual(vec![missing]), Trust::Owned).unwrap();
         assert_eq!(loaded, (None, Config::default()));
     }
 
@@ -275,7 +304,7 @@ mod tests {
     fn a_file_that_is_named_or_there_must_be_readable() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing");
-        let error = load(&Located::Named(missing.clone())).unwrap_err();
+        let error = load(&Located::Named(missing.clone()), Trust::Owned).unwrap_err();
         assert_eq!(
             described(&error),
             format!(
@@ -284,11 +313,15 @@ mod tests {
                 missing.display()
             )
         );
-        let error = load(&Located::Usual(vec![folder.path().to_owned()])).unwrap_err();
+        let error = load(
+            &Located::Usual(vec![folder.path().to_owned()]),
+            Trust::Owned,
+        )
+        .unwrap_err();
         assert!(matches!(error, LoadError::Unreadable { .. }), "{error}");
         let binary = folder.path().join("binary");
         files::write_private(&binary, b"\xff").unwrap();
-        let error = load(&Located::Usual(vec![binary])).unwrap_err();
+        let error = load(&Located::Usual(vec![binary]), Trust::Owned).unwrap_err();
         assert!(error.to_string().contains("save it as UTF-8"), "{error}");
     }
 
@@ -297,7 +330,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("credd.toml");
         files::write_private(&path, b"\nunknown = 1").unwrap();
-        let error = load(&Located::Named(path.clone())).unwrap_err();
+        let error = load(&Located::Named(path.clone()), Trust::Owned).unwrap_err();
         let start = format!("{}:2:1: unknown key `unknown`\n", path.display());
         assert!(error.to_string().starts_with(&start), "{error}");
     }

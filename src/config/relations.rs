@@ -4,13 +4,53 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::Findings;
 use super::identity::Read;
+use super::table::Text;
 use super::vocabulary::{nearest, quoted};
 use crate::aws::sts::limit;
-use crate::identity::IdentityName;
+use crate::identity::{DEFAULT, IdentityName};
 use crate::providers::chain::Link;
 
 /// A name that is not there is likened to no more than this.
 const MOST_LIKENED: usize = 200;
+
+/// The names of all identities, for whatever names one.
+pub(super) struct Names<'t>(BTreeSet<&'t str>);
+
+impl<'t> Names<'t> {
+    /// Those that are written, or else the default one.
+    pub(super) fn of(identities: &[Read<'t>]) -> Self {
+        let written: BTreeSet<&str> = identities.iter().map(|identity| identity.name).collect();
+        if written.is_empty() {
+            Self(BTreeSet::from([DEFAULT]))
+        } else {
+            Self(written)
+        }
+    }
+
+    /// The identity that is named there, if there is one.
+    pub(super) fn find(&self, text: &Text<'_>, findings: &mut Findings) -> Option<IdentityName> {
+        if self.0.contains(text.value) {
+            return IdentityName::parse(text.value).ok();
+        }
+        // After a mistake in syntax, what seems to be missing may be there.
+        if !findings.is_incomplete() {
+            self.refuse(text, findings);
+        }
+        None
+    }
+
+    fn refuse(&self, text: &Text<'_>, findings: &mut Findings) {
+        let names = self.0.iter().copied();
+        let names = names.filter(|name| IdentityName::parse(name).is_ok());
+        let names: Vec<&str> = names.take(MOST_LIKENED).collect();
+        let hint = match nearest(text.value, &names) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => "an identity is described below a header such as `[identity.ops]`".to_owned(),
+        };
+        let message = format!("there is no identity {}", quoted(text.value));
+        findings.refuse(text, message).hint(hint);
+    }
+}
 
 /// Checks each identity against the one that it is derived from.
 pub(super) fn check(identities: &[Read<'_>], findings: &mut Findings) {
@@ -22,12 +62,7 @@ pub(super) fn check(identities: &[Read<'_>], findings: &mut Findings) {
         .iter()
         .map(|identity| (identity.name, identity))
         .collect();
-    let names: Vec<&str> = by_name
-        .keys()
-        .copied()
-        .filter(|name| IdentityName::parse(name).is_ok())
-        .take(MOST_LIKENED)
-        .collect();
+    let names = Names::of(identities);
     let in_loops = refuse_loops(&by_name, findings);
     for identity in identities {
         let Some(from) = &identity.from else {
@@ -39,13 +74,7 @@ pub(super) fn check(identities: &[Read<'_>], findings: &mut Findings) {
             }
             continue;
         }
-        let hint = match nearest(from.value, &names) {
-            Some(name) => format!("did you mean `{name}`?"),
-            None => "an identity is described below a header such as `[identity.ops]`".to_owned(),
-        };
-        findings
-            .refuse(from, format!("there is no identity {}", quoted(from.value)))
-            .hint(hint);
+        names.refuse(from, findings);
     }
 }
 

@@ -1,13 +1,13 @@
 //! A table of the file, read key by key: what is taken has its type, what is left is unknown.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::findings::{Finding, Findings};
-use super::vocabulary::{Vocabulary, is_presentable, quoted};
+use super::vocabulary::{Vocabulary, is_known, is_presentable, nearest, quoted};
 
 pub(super) struct Table<'t> {
     entries: BTreeMap<&'t str, Entry<'t>>,
@@ -45,6 +45,24 @@ impl<'t> Table<'t> {
 
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
+    }
+
+    /// Whether a key is not there, not even misspelt.
+    pub(super) fn lacks(&self, key: &str) -> bool {
+        let is_misspelt = |written: &str| !is_known(written) && nearest(written, &[key]).is_some();
+        !self.has(key) && !self.keys().any(is_misspelt)
+    }
+
+    /// Where a key stands.
+    pub(super) fn key_span(&self, key: &str) -> Option<Range<usize>> {
+        let entry = self.entries.get(key)?;
+        Some(entry.key_span.clone())
+    }
+
+    /// The string that a key has, without its being taken.
+    pub(super) fn text(&self, key: &str) -> Option<&'t str> {
+        let entry = self.entries.get(key)?;
+        text(entry.value).map(|text| text.value)
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &'t str> {
@@ -109,14 +127,49 @@ impl<'t> Entry<'t> {
         if let DeValue::Table(table) = self.value.get_ref() {
             return Some(Table::of(table));
         }
-        // Any name can stand where a table is expected, that of a secret too.
-        self.hide(findings);
-        self.is_not(
-            "a table",
+        self.is_no_table(
             "it has keys of its own, below a header in brackets",
             findings,
         );
         None
+    }
+
+    /// The same, of a table that is written on one line.
+    pub(super) fn inline_table(&self, example: &str, findings: &mut Findings) -> Option<Table<'t>> {
+        if let DeValue::Table(table) = self.value.get_ref() {
+            return Some(Table::of(table));
+        }
+        self.is_no_table(&format!("as in `{} = {example}`", self.key), findings);
+        None
+    }
+
+    fn is_no_table(&self, hint: &str, findings: &mut Findings) {
+        // Any name can stand where a table is expected, that of a secret too.
+        self.hide(findings);
+        self.is_not("a table", hint, findings);
+    }
+
+    /// The tables of an array, each with its place, which is what several headers in double
+    /// brackets make.
+    pub(super) fn tables(&self, findings: &mut Findings) -> Vec<(Range<usize>, Table<'t>)> {
+        let DeValue::Array(array) = self.value.get_ref() else {
+            self.hide(findings);
+            let hint = format!("write a header in double brackets: `[[{}]]`", self.key);
+            self.is_not("an array of tables", &hint, findings);
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for element in array {
+            if let DeValue::Table(table) = element.get_ref() {
+                tables.push((element.span(), Table::of(table)));
+                continue;
+            }
+            findings.hide_values(element);
+            let message = format!("`{}` holds tables only, not {}", self.key, kind(element));
+            let hint = format!("write each below a header of its own: `[[{}]]`", self.key);
+            findings.meaning(element.span(), message).hint(hint);
+        }
+        tables
     }
 
     pub(super) fn string(&self, example: &str, findings: &mut Findings) -> Option<Text<'t>> {
@@ -157,8 +210,51 @@ impl<'t> Entry<'t> {
         Some(strings)
     }
 
+    /// One string, or several in an array.
+    pub(super) fn one_or_more_strings(
+        &self,
+        example: &str,
+        findings: &mut Findings,
+    ) -> Option<Vec<Text<'t>>> {
+        if self.value.get_ref().is_array() {
+            self.strings(example, findings)
+        } else {
+            self.string(example, findings).map(|text| vec![text])
+        }
+    }
+
+    pub(super) fn number(
+        &self,
+        bounds: RangeInclusive<u32>,
+        findings: &mut Findings,
+    ) -> Option<u32> {
+        let DeValue::Integer(integer) = self.value.get_ref() else {
+            let hint = "write it in digits, without quotes";
+            self.is_not("a whole number", hint, findings);
+            return None;
+        };
+        let number = u32::from_str_radix(integer.as_str(), integer.radix());
+        let number = number.ok().filter(|number| bounds.contains(number));
+        if number.is_none() {
+            let (least, most) = (bounds.start(), bounds.end());
+            let message = format!("`{}` is a number from {least} to {most}", self.key);
+            findings
+                .meaning(self.value.span(), message)
+                .hint("write one of these");
+        }
+        number
+    }
+
+    pub(super) fn is_integer(&self) -> bool {
+        self.value.get_ref().is_integer()
+    }
+
     pub(super) fn is_table(&self) -> bool {
         self.value.get_ref().is_table()
+    }
+
+    pub(super) fn value_span(&self) -> Range<usize> {
+        self.value.span()
     }
 
     /// Keeps the value from being shown.
@@ -190,14 +286,10 @@ impl<'t> Entry<'t> {
     ) -> &'f mut Finding {
         self.hide(findings);
         let (key, span) = (quoted(self.key), self.key_span.clone());
-        let is_planned = vocabulary.planned.contains(&self.key);
-        let (message, hint) = if is_planned {
-            let message = format!("{key} is not supported in this version of credd yet");
-            (message, "remove it".to_owned())
-        } else {
-            (format!("unknown key {key}"), vocabulary.hint(self.key))
-        };
-        findings.meaning(span, message).hint(hint)
+        let message = format!("unknown key {key}");
+        findings
+            .meaning(span, message)
+            .hint(vocabulary.hint(self.key))
     }
 }
 

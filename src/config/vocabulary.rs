@@ -4,14 +4,49 @@ use super::identity;
 
 /// Every key, with the table that it belongs in, but for those that the providers of identities
 /// have.
-const KEYS: [(&str, &str); 11] = [
+const KEYS: [(&str, &str); 46] = [
     ("serve", TOP),
     ("identity", TOP),
+    ("allow", TOP),
     ("mfa", TOP),
+    ("audit", TOP),
     ("http", SERVE),
     ("unix", SERVE),
+    ("imds", SERVE),
+    ("limits", SERVE),
     ("listen", HTTP),
     ("path", UNIX),
+    ("path", OWN_SOCKET),
+    ("identity", OWN_SOCKET),
+    ("owner", OWN_SOCKET),
+    ("group", OWN_SOCKET),
+    ("mode", OWN_SOCKET),
+    ("listen", IMDS),
+    ("identity", IMDS),
+    ("region", IMDS),
+    ("connections", LIMITS),
+    ("requests-per-second", LIMITS),
+    ("caller", ALLOW),
+    ("identity", ALLOW),
+    ("session-name", ALLOW),
+    ("session-policy", ALLOW),
+    ("policy-arns", ALLOW),
+    ("tags", ALLOW),
+    ("transitive-tags", ALLOW),
+    ("source-identity", ALLOW),
+    ("user", CALLER),
+    ("group", CALLER),
+    ("unit", CALLER),
+    ("executable", CALLER),
+    ("container", CALLER),
+    ("token", CALLER),
+    ("listener", CALLER),
+    ("tcp", CALLER),
+    ("group", TOKEN),
+    ("mode", TOKEN),
+    ("rotate", TOKEN),
+    ("overlap", TOKEN),
+    ("to", AUDIT),
     ("warn", MFA),
     ("hook", MFA),
     ("provider", IDENTITY),
@@ -19,27 +54,34 @@ const KEYS: [(&str, &str); 11] = [
 ];
 
 /// Those whose values may hold a secret, or be one by mistake.
-const HIDDEN: [&str; 2] = ["hook", "totp-secret"];
+const HIDDEN: [&str; 3] = ["hook", "totp-secret", "token"];
 
 pub(super) const TOP: &str = "the top level";
 pub(super) const SERVE: &str = "`[serve]`";
 pub(super) const HTTP: &str = "`[serve.http]`";
 pub(super) const UNIX: &str = "`[serve.unix]`";
+pub(super) const OWN_SOCKET: &str = "`[serve.unix.NAME]`";
+pub(super) const IMDS: &str = "`[serve.imds]`";
+pub(super) const LIMITS: &str = "`[serve.limits]`";
+pub(super) const AUDIT: &str = "`[audit]`";
 pub(super) const MFA: &str = "`[mfa]`";
+pub(super) const ALLOW: &str = "`[[allow]]`";
+pub(super) const CALLER: &str = "`caller`";
+pub(super) const TOKEN: &str = "`[token.NAME]`";
 pub(super) const IDENTITY: &str = "`[identity.NAME]`";
 pub(super) const MFA_CODE: &str = "`mfa-code`";
 
-/// The table that such a key belongs in.
-fn place_of(key: &str) -> Option<&'static str> {
-    let of_table = KEYS.iter().find(|(known, _)| *known == key);
-    of_table
-        .map(|(_, place)| *place)
-        .or_else(|| identity::has_key(key).then_some(IDENTITY))
+/// The tables that such a key belongs in.
+fn places_of(key: &str) -> Vec<&'static str> {
+    let of_provider = identity::has_key(key).then_some(IDENTITY);
+    let of_tables = KEYS.iter().filter(|(known, _)| *known == key);
+    let of_tables = of_tables.map(|(_, place)| *place);
+    of_provider.into_iter().chain(of_tables).collect()
 }
 
 /// Whether any table has such a key.
 pub(super) fn is_known(key: &str) -> bool {
-    place_of(key).is_some()
+    !places_of(key).is_empty()
 }
 
 /// Whether any table has such a key, and its value may be shown.
@@ -52,8 +94,6 @@ pub(super) struct Vocabulary<'a> {
     /// The table in messages.
     pub(super) place: &'a str,
     pub(super) keys: &'a [&'a str],
-    /// Keys that credd is to have, but not yet.
-    pub(super) planned: &'a [&'a str],
 }
 
 impl Vocabulary<'_> {
@@ -62,8 +102,9 @@ impl Vocabulary<'_> {
         if let Some(key) = nearest(key, self.keys) {
             return format!("did you mean `{key}`?");
         }
-        if let Some(place) = place_of(key) {
-            return format!("`{key}` belongs in {place}");
+        let places = places_of(key);
+        if !places.is_empty() {
+            return format!("`{key}` belongs in {}", joined(&places, "or"));
         }
         format!("{} takes {}", self.place, listed(self.keys))
     }
@@ -104,9 +145,16 @@ pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str>
 
 /// Words as a sentence has them.
 pub(super) fn listed(words: &[&str]) -> String {
-    let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
-    match quoted.split_last() {
-        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
-        _ => quoted.concat(),
+    let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+    joined(&words, "and")
+}
+
+fn joined<S: AsRef<str>>(words: &[S], last_by: &str) -> String {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    match words.split_last() {
+        Some((last, others)) if !others.is_empty() => {
+            format!("{} {last_by} {last}", others.join(", "))
+        }
+        _ => words.concat(),
     }
 }

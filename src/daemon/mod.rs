@@ -15,9 +15,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::audit;
 use crate::authz::{Bearer, Lease, ListenerName, Policy, TokenName, Tokens};
 use crate::challenge::{Challenges, UsedCodes};
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, timeout};
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::http::{Client, Proxies, Roots};
@@ -27,16 +28,21 @@ use crate::providers::Surroundings;
 use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
-use crate::serve::{self, Admin, Admins, BindError, Connections, Endpoint, Imds, Public, Site};
+use crate::serve::{self, Admin, Admins, BindError, Connections, Imds, Limits, Public, Site};
 use announcer::Announcer;
 use doors::Doors;
 use runtime_directory::{RuntimeDirectory, Unusable};
+
+/// What is left of the audit log at the end may take this long to write.
+const AUDIT_END: Duration = Duration::from_secs(1);
 
 /// All that a daemon is made from.
 #[derive(Debug)]
 pub struct Parts {
     pub config: Config,
     pub environment: Arc<Environment>,
+    /// The ends that the audit log may leave by.
+    pub outlets: audit::Outlets,
     pub runtime_directory: PathBuf,
     /// Whether this host is an EC2 instance.
     pub is_on_ec2: bool,
@@ -53,7 +59,9 @@ pub struct Daemon {
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
     doors: Doors,
+    limits: Limits,
     announcer: Announcer,
+    audit_writer: audit::Writer,
     clock: SharedClock,
     /// Keeps the default token valid, and the directory ours.
     _token: Lease,
@@ -64,6 +72,7 @@ pub struct Daemon {
 #[derive(Debug)]
 pub enum StartError {
     RuntimeDirectory(Unusable),
+    Audit(audit::Unusable),
     Bind(BindError),
 }
 
@@ -71,6 +80,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RuntimeDirectory(error) => error.fmt(formatter),
+            Self::Audit(error) => error.fmt(formatter),
             Self::Bind(error) => error.fmt(formatter),
         }
     }
@@ -81,6 +91,12 @@ impl std::error::Error for StartError {}
 impl From<Unusable> for StartError {
     fn from(error: Unusable) -> Self {
         Self::RuntimeDirectory(error)
+    }
+}
+
+impl From<audit::Unusable> for StartError {
+    fn from(error: audit::Unusable) -> Self {
+        Self::Audit(error)
     }
 }
 
@@ -97,12 +113,14 @@ impl Daemon {
         let Parts {
             config,
             environment,
+            outlets,
             runtime_directory,
             is_on_ec2,
             clock,
             draws,
         } = parts;
         let directory = RuntimeDirectory::claim(runtime_directory)?;
+        let (audit, audit_writer) = audit::open(&config.audit, outlets, random::bytes())?;
         let doors = Doors::open(&config.serve, &directory).await?;
         let (http, imds) = (doors.http(), doors.imds());
         let own = [http.as_slice(), imds.as_slice()].concat();
@@ -137,7 +155,8 @@ impl Daemon {
             surroundings,
             draws,
         };
-        let names = config.identities.keys().cloned().collect();
+        let names = config.identities.keys().filter(|name| !name.is_narrowed());
+        let names = names.cloned().collect();
         let policy = Policy::new(config.allow, process::effective_uid(), names);
         let (identities, begun) = Identities::open_all(config.identities, parts);
         let site = Arc::new(Site {
@@ -150,12 +169,13 @@ impl Daemon {
                 group: None,
             },
             tokens,
+            audit,
             challenges,
             url,
             token_file: runtime_directory::token_file(directory.path()),
         });
-        let config = config.serve.imds;
-        let imds = config.map(|config| Arc::new(Imds::new(Arc::clone(&site), config, &imds)));
+        let meant = config.serve.imds;
+        let imds = meant.map(|meant| Arc::new(Imds::new(Arc::clone(&site), meant, &imds)));
         Ok(Self {
             site,
             imds,
@@ -163,7 +183,9 @@ impl Daemon {
             identities,
             begun,
             doors,
+            limits: config.serve.limits,
             announcer,
+            audit_writer,
             clock,
             _token: token,
             _directory: directory,
@@ -183,39 +205,46 @@ impl Daemon {
     /// Runs until `stop` completes, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
-        let connections = Arc::new(Connections::new(Arc::clone(&self.clock)));
+        let connections = Connections::new(Arc::clone(&self.clock), self.limits);
+        // Whoever crowds the public sockets keeps nobody off the admin socket.
+        let apart = Arc::new(connections.apart(Limits::default()));
+        let connections = Arc::new(connections);
         let mut listening = JoinSet::new();
-        let ended = connections.ended();
-        let mut listen = |listener, name, endpoint: Arc<dyn Endpoint>| {
-            let (connections, stopped) = (Arc::clone(&connections), stopped.clone());
-            listening.spawn(serve::serve(listener, name, endpoint, connections, stopped));
-        };
+        let public = Arc::new(Public {
+            site: Arc::clone(&self.site),
+        });
         let Doors {
-            public: public_listeners,
+            public: listeners,
             imds: imds_listeners,
             admin: admin_listener,
             locks: _locks,
         } = self.doors;
-        let public = Arc::new(Public {
-            site: Arc::clone(&self.site),
-        });
-        for (name, listener) in public_listeners {
-            listen(listener, name, Arc::clone(&public) as _);
+        for (name, listener) in listeners {
+            let (public, connections) = (Arc::clone(&public), Arc::clone(&connections));
+            let serving = serve::serve(listener, name, public, connections, stopped.clone());
+            listening.spawn(serving);
         }
         if let Some(imds) = self.imds {
             for listener in imds_listeners {
-                listen(listener, ListenerName::imds(), Arc::clone(&imds) as _);
+                let (imds, connections) = (Arc::clone(&imds), Arc::clone(&connections));
+                let name = ListenerName::imds();
+                let serving = serve::serve(listener, name, imds, connections, stopped.clone());
+                listening.spawn(serving);
             }
         }
         let admin = Arc::new(Admin {
             site: Arc::clone(&self.site),
             surveyor: self.surveyor,
         });
-        listen(admin_listener, ListenerName::admin(), admin);
+        let ended = connections.ended();
+        let name = ListenerName::admin();
+        listening.spawn(serve::serve(admin_listener, name, admin, apart, stopped));
 
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
         keeping.spawn(self.announcer.run());
+        let mut auditing = JoinSet::new();
+        auditing.spawn(self.audit_writer.run(Arc::clone(&self.clock)));
         let _identities = self.identities;
         keeping.spawn(keep(self.begun));
         tracing::info!(
@@ -230,11 +259,17 @@ impl Daemon {
         let outcome = tokio::select! {
             () = stop => Ok(()),
             _ = keeping.join_next() => Err(TaskEnded),
+            _ = auditing.join_next() => Err(TaskEnded),
             _ = listening.join_next() => Err(TaskEnded),
         };
         tracing::info!("stopping: answers under way are finished");
         let _ = stopping.send(true);
         while listening.join_next().await.is_some() {}
+        self.site.audit.close();
+        let written = timeout(&*self.clock, AUDIT_END, auditing.join_next()).await;
+        if written.is_err() {
+            tracing::error!("the end of the audit log is lost: it takes too long to write");
+        }
         tracing::info!("stopped");
         outcome
     }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::ownership;
+
 /// Reads the regular file at `path`, of at most `limit` bytes, on a blocking thread, since a
 /// home directory may be on a network that hangs.
 pub async fn read(path: PathBuf, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
@@ -32,6 +34,26 @@ pub async fn read_private_text(path: PathBuf, limit: usize) -> io::Result<Zeroiz
 /// Like [`read_text`], at once: for start-up and for commands, where nothing else waits.
 pub fn read_text_now(path: &Path, limit: usize) -> io::Result<Zeroizing<String>> {
     into_text(&read_now(path, limit)?)
+}
+
+/// Like [`read_text_now`], where what is read decides what is done: only a file that nobody but root
+/// and this process's user could have put there.
+pub fn read_owned_text_now(path: &Path, limit: usize) -> io::Result<Zeroizing<String>> {
+    let path = std::path::absolute(path)?;
+    // The usual way to say that there is no file; its owner lets everybody write to it.
+    if path == Path::new("/dev/null") {
+        return Ok(Zeroizing::default());
+    }
+    let file = ownership::open_owned(&path)?;
+    into_text(&read_bounded(file, limit)?)
+}
+
+/// Like [`read_owned_text_now`], on a blocking thread.
+pub async fn read_owned_text(path: PathBuf, limit: usize) -> io::Result<Zeroizing<String>> {
+    let read = move || read_owned_text_now(&path, limit);
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(io::Error::other)?
 }
 
 fn into_text(bytes: &[u8]) -> io::Result<Zeroizing<String>> {
@@ -118,6 +140,40 @@ pub fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     std::fs::rename(&beside, path)
 }
 
+/// Opens the regular file at `path` for appending, or makes it with mode 0600. No symbolic link is
+/// followed, and one that root or this process's user does not own alone, or that others can read or
+/// its group can change, is refused.
+pub fn append_private(path: &Path) -> io::Result<File> {
+    // Without O_NONBLOCK the opening of a FIFO waits for its reader for ever.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(not_regular());
+    }
+    let denied = |problem| Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    if ![0, super::process::effective_uid()].contains(&owner) {
+        return denied(format!(
+            "it belongs to uid {owner}, and must belong to root or to credd's own user; `chown` it"
+        ));
+    }
+    if mode & 0o137 != 0 {
+        return denied(format!(
+            "others may read or change it (mode {mode:04o}); `chmod 640` it"
+        ));
+    }
+    if metadata.nlink() > 1 {
+        return denied("it has another name besides; remove that link".to_owned());
+    }
+    Ok(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,5 +245,49 @@ mod tests {
         write_private(&path, b"second").unwrap();
         assert_eq!(*read_now(&path, 10).unwrap(), b"second");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_log_is_appended_to_only_where_nobody_else_can_change_or_place_it() {
+        use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        for text in ["one\n", "two\n"] {
+            append_private(&path)
+                .unwrap()
+                .write_all(text.as_bytes())
+                .unwrap();
+        }
+        assert_eq!(*read_now(&path, 10).unwrap(), b"one\ntwo\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+
+        let set_mode = |mode| {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, permissions).unwrap();
+        };
+        let problem = |path: &Path| append_private(path).unwrap_err().to_string();
+        for mode in [0o644, 0o660, 0o602, 0o601, 0o700] {
+            set_mode(mode);
+            assert!(problem(&path).contains("chmod 640"), "{mode:o}");
+        }
+        set_mode(0o640);
+        assert!(append_private(&path).is_ok());
+
+        let (soft, hard) = (folder.path().join("soft"), folder.path().join("hard"));
+        symlink(&path, &soft).unwrap();
+        assert!(append_private(&soft).is_err());
+        std::fs::hard_link(&path, &hard).unwrap();
+        assert!(problem(&path).contains("another name"));
+        std::fs::remove_file(&hard).unwrap();
+
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+        assert!(append_private(&fifo).is_err());
+        assert!(append_private(folder.path()).is_err());
+        if super::super::process::is_root() {
+            chown(&path, Some(12345), None).unwrap();
+            assert!(problem(&path).contains("uid 12345"));
+        }
     }
 }

@@ -3,5 +3,8 @@
 pub mod files;
 pub mod host;
 pub mod memory;
+pub mod ownership;
 pub mod peer;
 pub mod process;
+pub mod secret_memory;
+pub mod users;

@@ -1,5 +1,6 @@
 //! What this process may do and who it is.
 
+use std::ffi::{CStr, c_char};
 use std::path::Path;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
@@ -50,6 +51,39 @@ pub fn hide_memory() {
     let behavior = rustix::process::DumpableBehavior::NotDumpable;
     if let Err(error) = rustix::process::set_dumpable_behavior(behavior) {
         tracing::warn!(%error, "cannot hide memory from other processes of this user");
+    }
+}
+
+/// Wipes the values of those variables that `is_secret` names, in the block that the kernel made
+/// for this process. Does nothing once there are other threads, which might be reading it.
+pub fn wipe_environment(is_secret: impl Fn(&str) -> bool) {
+    #[expect(unsafe_code, reason = "std hands out copies only")]
+    unsafe extern "C" {
+        static mut environ: *mut *mut c_char;
+    }
+    let threads = std::fs::read_dir("/proc/self/task");
+    if threads.map_or(0, Iterator::count) != 1 {
+        tracing::warn!("cannot wipe the environment: threads are running already");
+        return;
+    }
+    // SAFETY: no other thread runs, so that nobody reads or changes the variables meanwhile, which
+    // the C library keeps as an array of texts that ends with a null. Only what stands between the
+    // `=` and the end of a text is written to, all of it with zeros, so that each text stays one.
+    #[expect(unsafe_code, reason = "no safe function reaches the block itself")]
+    unsafe {
+        let mut variable = environ;
+        while !variable.is_null() && !(*variable).is_null() {
+            let text = *variable;
+            let bytes = CStr::from_ptr(text).to_bytes();
+            let (length, equals) = (bytes.len(), bytes.iter().position(|byte| *byte == b'='));
+            let name = equals.and_then(|at| str::from_utf8(bytes.get(..at)?).ok());
+            if let (Some(at), true) = (equals, name.is_some_and(&is_secret)) {
+                for place in at + 1..length {
+                    text.add(place).write_volatile(0);
+                }
+            }
+            variable = variable.add(1);
+        }
     }
 }
 

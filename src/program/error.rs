@@ -5,8 +5,8 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::Unsafe;
 use crate::credentials::Failure;
+use crate::os::ownership::Unsafe;
 
 /// A run that failed. Shows the name of the program's file, never its arguments.
 #[derive(Debug)]

@@ -2,7 +2,6 @@
 //! told nothing that is credd's own.
 
 mod error;
-mod ownership;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,10 +13,10 @@ use tokio::process::{Child, Command as Spawn};
 use zeroize::Zeroizing;
 
 pub use error::{Problem, ProgramError};
-pub use ownership::{Unsafe, check_owned};
 
 use crate::clock::{Clock, timeout};
 use crate::environment::Environment;
+use crate::os::ownership::check_program;
 use crate::os::process;
 
 /// What to run.
@@ -27,7 +26,7 @@ pub enum Command {
     /// run it is looked at whether anybody but root and credd's user could have put it there.
     Arguments(Vec<String>),
     /// A line for `sh -c`, as profile files hold one. Whoever allows such lines checks the file
-    /// that this one comes from: [`check_owned`].
+    /// that this one comes from: [`crate::os::ownership::check_owned`].
     Shell(String),
 }
 
@@ -175,7 +174,7 @@ impl Command {
                 let (given, arguments) = words.split_first().ok_or(Problem::NoProgram)?;
                 let path = PathBuf::from(given);
                 // A path may lead over a network that hangs.
-                let checked = tokio::task::spawn_blocking(move || ownership::check_program(&path));
+                let checked = tokio::task::spawn_blocking(move || check_program(&path));
                 let checked = checked
                     .await
                     .map_err(|error| Problem::Start(std::io::Error::other(error)))?

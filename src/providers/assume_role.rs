@@ -105,7 +105,7 @@ impl AssumeRoleProvider {
         Ok(AssumeRole {
             role_arn: config.role_arn.clone(),
             role_session_name: session_name
-                .filled(&process::host_name(), self.context.identity.as_str()),
+                .filled(&process::host_name(), self.context.identity.base()),
             duration: lifetime,
             external_id: config.external_id.clone(),
             policy: session_policy,
@@ -141,7 +141,7 @@ impl AssumeRoleProvider {
 
 /// Read anew at each refresh, so that a change of it counts from then on.
 async fn policy(path: &Path) -> Result<String, Failure> {
-    let text = files::read_text(path.to_owned(), POLICY_BYTES)
+    let text = files::read_owned_text(path.to_owned(), POLICY_BYTES)
         .await
         .map_err(|error| {
             let path = path.display();

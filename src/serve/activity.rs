@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::clock::{Clock, Sleep};
+
 /// How often a connection is looked at. A request whose head takes more than one whole interval
 /// to arrive is not waited for: the largest head is 16 KiB from this very host.
-pub(super) const INTERVAL: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Intervals that a connection may idle between requests: 76 s. botocore and Go keep connections
 /// for reuse, and one that is closed under them costs a retry.
@@ -72,16 +74,43 @@ impl Activity {
 }
 
 /// Looks at an activity once per interval.
-#[derive(Debug, Default)]
 pub(super) struct Watch {
+    clock: Arc<dyn Clock>,
+    look: Sleep,
+    seen: Seen,
+}
+
+impl Watch {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            look: clock.deadline(INTERVAL),
+            clock,
+            seen: Seen::default(),
+        }
+    }
+
+    /// Waits until the connection should be closed. Nothing is lost if that is not waited for.
+    pub(super) async fn until_over(&mut self, activity: &Activity) {
+        loop {
+            (&mut self.look).await;
+            if self.seen.is_over(activity) {
+                return;
+            }
+            self.look = self.clock.deadline(INTERVAL);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Seen {
     /// The requests begun, and the phase, at the last look.
     last: Option<(u32, u8)>,
     unchanged: u32,
 }
 
-impl Watch {
+impl Seen {
     /// Whether the connection should be closed now.
-    pub(super) fn is_over(&mut self, activity: &Activity) -> bool {
+    fn is_over(&mut self, activity: &Activity) -> bool {
         let now = (
             activity.requests.load(Ordering::Relaxed),
             activity.phase.load(Ordering::Relaxed),
@@ -170,8 +199,8 @@ mod tests {
     use super::*;
 
     fn looks_until_over(activity: &Activity) -> Option<u32> {
-        let mut watch = Watch::default();
-        (1..200).find(|_| watch.is_over(activity))
+        let mut seen = Seen::default();
+        (1..200).find(|_| seen.is_over(activity))
     }
 
     #[test]
@@ -201,12 +230,12 @@ mod tests {
 
     #[test]
     fn a_busy_connection_is_never_over() {
-        let (activity, mut watch) = (Activity::new(), Watch::default());
+        let (activity, mut seen) = (Activity::new(), Seen::default());
         for _ in 0..1000 {
             activity.serving();
             activity.served();
             activity.received();
-            assert!(!watch.is_over(&activity));
+            assert!(!seen.is_over(&activity));
         }
     }
 }

@@ -77,8 +77,12 @@ impl Admin {
         request: Request<Incoming>,
         peer: &Peer,
     ) -> Result<Response<Body>, Refusal> {
-        guard::check(&request, Methods::ReadAndPost)?;
-        self.site.admins.admit(peer)?;
+        let admitted = guard::check(&request, Methods::ReadAndPost)
+            .and_then(|()| self.site.admins.admit(peer));
+        admitted.map_err(|refusal| {
+            let headers = request.headers();
+            self.site.refused(peer.connected(), headers, refusal)
+        })?;
         let is_post = request.method() == Method::POST;
         let path = request.uri().path().to_owned();
         match (is_post, path.as_str()) {
@@ -103,11 +107,9 @@ impl Admin {
             }
             (false, api::METRICS) => Ok(self.site.metrics()),
             (true, api::MFA) => self.site.answer(request.into_body()).await,
-            _ => Err(Refusal {
-                status: StatusCode::NOT_FOUND,
-                code: "NotFound",
-                message: "there is nothing here; is this `credd` as old as the daemon?".into(),
-            }),
+            _ => Err(Refusal::not_found(
+                "there is nothing here; is this `credd` as old as the daemon?",
+            )),
         }
     }
 
@@ -116,10 +118,9 @@ impl Admin {
         let all = self.site.identities.iter();
         let meant: Meant = all
             .filter(|(name, _)| {
-                which
-                    .identity
-                    .as_deref()
-                    .is_none_or(|it| it == name.as_str())
+                let asked = which.identity.as_deref();
+                // An identity is meant with all its narrowings.
+                asked.is_none_or(|asked| [name.as_str(), name.base()].contains(&asked))
             })
             .map(|(name, reader)| (name.clone(), reader.clone()))
             .collect();

@@ -5,8 +5,9 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 
+use super::trail::Granted;
 use super::{Peer, Refusal, Site, WAIT};
-use crate::authz::{Decision, Denial, Grant, Presented, Reason, Tokens, Transport};
+use crate::authz::{Decision, Denial, Presented, Reason, Tokens, Transport};
 use crate::clock::timeout;
 use crate::refresh::SnapshotReader;
 
@@ -21,58 +22,63 @@ impl Site {
         peer: &Peer,
         headers: &HeaderMap,
         asked: Option<&str>,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<Granted, Refusal> {
         let mut presented = self.presented(peer, headers);
         if presented == Presented::Unknown {
             presented = self.presented_again(peer, headers).await;
         }
-        self.decide(peer, &presented, asked)
+        self.decide(peer, headers, presented, asked)
     }
 
     /// Decides for whoever has presented that.
     pub(super) fn decide(
         &self,
         peer: &Peer,
-        presented: &Presented,
+        headers: &HeaderMap,
+        presented: Presented,
         asked: Option<&str>,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<Granted, Refusal> {
         let was_there = peer.is_there();
         let caller = peer.caller(self.policy.facts());
-        let decision = self.policy.decide(&caller, presented, asked);
+        let decision = self.policy.decide(&caller, &presented, asked);
         // What was found out about a process is true only if it was the same one throughout.
-        let outcome = match decision {
-            _ if !(was_there && peer.is_there()) => Err(Reason::CallerGone.into()),
-            Decision::Allow(grant) => Ok(grant),
-            Decision::Deny(denial) => Err(denial),
+        let denial = match decision {
+            _ if !(was_there && peer.is_there()) => Reason::CallerGone.into(),
+            Decision::Allow(grant) => {
+                return Ok(Granted {
+                    grant,
+                    caller,
+                    presented,
+                });
+            }
+            Decision::Deny(denial) => denial,
         };
-        outcome.map_err(|denial| {
-            tracing::debug!(?caller, ?denial, asked, "denied");
-            denial.into()
-        })
+        Err(self.denied(&caller, &presented, headers, asked, denial))
     }
 
     /// Decides whether `peer` may be told anything at all.
     pub(super) fn admit(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), Refusal> {
-        self.admit_presenting(peer, &self.presented(peer, headers))
+        self.admit_presenting(peer, headers, &self.presented(peer, headers))
     }
 
     /// The same for whoever has presented that.
     pub(super) fn admit_presenting(
         &self,
         peer: &Peer,
+        headers: &HeaderMap,
         presented: &Presented,
     ) -> Result<(), Refusal> {
         let caller = peer.caller(self.policy.facts());
         let admitted = self.policy.admit(&caller, presented);
-        admitted.map(drop).map_err(|denial: Denial| {
-            tracing::debug!(?caller, ?denial, "denied");
-            denial.into()
-        })
+        admitted
+            .map(drop)
+            .map_err(|denial| self.denied(&caller, presented, headers, None, denial))
     }
 
-    pub(super) fn reader(&self, grant: &Grant) -> Result<&SnapshotReader, Refusal> {
+    /// What is known of the identity whose credentials are granted.
+    pub(super) fn reader(&self, granted: &Granted) -> Result<&SnapshotReader, Refusal> {
         self.identities
-            .get(grant.served())
+            .get(granted.grant.served())
             .ok_or_else(|| Denial::from(Reason::UnknownIdentity).into())
     }
 

@@ -1,6 +1,8 @@
 //! One client's connection, from its first byte to its end.
 
 use std::convert::Infallible;
+use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +12,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 
-use super::activity::{Activity, INTERVAL, Watch, Watched};
+use super::activity::{Activity, Watch, Watched};
 use super::{Endpoint, Peer};
 use crate::authz::Transport;
 use crate::clock::Clock;
@@ -24,17 +27,57 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// A stopping daemon gives answers under way this long. None may wait for longer than 800 ms.
 const DRAIN: Duration = Duration::from_secs(1);
 
+/// What a client is connected by.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {
+    /// Waits until there is something to read, without any place to put it.
+    fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+impl Stream for TcpStream {
+    fn readable(&self) -> impl Future<Output = io::Result<()>> + Send {
+        self.readable()
+    }
+}
+
+impl Stream for UnixStream {
+    fn readable(&self) -> impl Future<Output = io::Result<()>> + Send {
+        self.readable()
+    }
+}
+
 /// Serves until the client leaves, does nothing for too long, or `stop` says so.
-pub(super) async fn serve<S>(
+pub async fn serve<S: Stream>(
     stream: S,
     peer: Arc<Peer>,
     endpoint: Arc<dyn Endpoint>,
     clock: Arc<dyn Clock>,
     mut stop: watch::Receiver<bool>,
-) where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+) {
     let activity = Activity::new();
+    let mut watch = Watch::new(Arc::clone(&clock));
+    tokio::select! {
+        biased;
+        _ = stream.readable() => {}
+        () = watch.until_over(&activity) => return,
+        // What is on its way is still answered.
+        _ = stop.wait_for(|&stop| stop) => {}
+    }
+    // Boxed, so that a client that says nothing takes no room for what it might say.
+    Box::pin(converse(
+        stream, peer, endpoint, activity, watch, clock, stop,
+    ))
+    .await;
+}
+
+async fn converse<S: Stream>(
+    stream: S,
+    peer: Arc<Peer>,
+    endpoint: Arc<dyn Endpoint>,
+    activity: Arc<Activity>,
+    mut watch: Watch,
+    clock: Arc<dyn Clock>,
+    mut stop: watch::Receiver<bool>,
+) {
     let service = service_fn(|request: Request<Incoming>| {
         let activity = Arc::clone(&activity);
         activity.serving();
@@ -60,19 +103,10 @@ pub(super) async fn serve<S>(
             service,
         );
     tokio::pin!(connection);
-    let mut watch = Watch::default();
-    let mut look = clock.deadline(INTERVAL);
-    loop {
-        tokio::select! {
-            _ = &mut connection => return,
-            () = &mut look => {
-                if watch.is_over(&activity) {
-                    return;
-                }
-                look = clock.deadline(INTERVAL);
-            }
-            _ = stop.wait_for(|&stop| stop) => break,
-        }
+    tokio::select! {
+        _ = &mut connection => return,
+        () = watch.until_over(&activity) => return,
+        _ = stop.wait_for(|&stop| stop) => {}
     }
     // Nothing of a lease is still to come: its holder leases again from the next daemon.
     if activity.is_leased() {

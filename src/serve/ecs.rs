@@ -14,11 +14,12 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::guard::{self, Methods};
+use super::trail::Granted;
 use super::{Body, Endpoint, Peer, Refusal, Responding, Site, WAIT, lease, whole};
 use crate::api::{self, EndpointReport};
-use crate::authz::{Grant, Transport};
+use crate::authz::Transport;
 use crate::clock::timeout;
-use crate::refresh::{Answer, SnapshotReader};
+use crate::refresh::{Answer, Snapshot, SnapshotReader};
 
 /// What clients get credentials from.
 #[derive(Debug)]
@@ -47,20 +48,24 @@ impl Public {
         } else {
             Methods::Read
         };
-        guard::check(&request, methods)?;
+        let headers = request.headers();
+        let refused = |refusal| self.site.refused(peer.connected(), headers, refusal);
+        guard::check(&request, methods).map_err(refused)?;
         let path = request.uri().path();
         if let Some(Asked(asked)) = Asked::parse(path) {
             if request.method() == Method::POST {
                 let message = "only GET and HEAD are answered here";
-                return Err(Refusal::forbidden("MethodNotAllowed", message));
+                return Err(refused(Refusal::forbidden("MethodNotAllowed", message)));
             }
-            let headers = request.headers();
-            let grant = self.site.authorize(peer, headers, asked).await?;
-            return self.credentials(&grant).await;
+            let granted = self.site.authorize(peer, headers, asked).await?;
+            let served = served(&self.site, &granted).await?;
+            let held = served.snapshot.held.as_ref();
+            self.site.record_grant(&granted, headers, asked, held);
+            return Ok(whole(StatusCode::OK, served.body));
         }
         match path {
             api::ENDPOINT if is_unix => {
-                self.site.admit(peer, request.headers())?;
+                self.site.admit(peer, headers)?;
                 Ok(self.endpoint())
             }
             api::LEASE if is_unix && request.method() == Method::POST => {
@@ -68,20 +73,12 @@ impl Public {
             }
             _ => {
                 // A stranger learns nothing of what exists here.
-                self.site.admit(peer, request.headers())?;
-                Err(Refusal {
-                    status: StatusCode::NOT_FOUND,
-                    code: "NotFound",
-                    message: "there is nothing here; ask for /v1/credentials".into(),
-                })
+                self.site.admit(peer, headers)?;
+                Err(Refusal::not_found(
+                    "there is nothing here; ask for /v1/credentials",
+                ))
             }
         }
-    }
-
-    async fn credentials(&self, grant: &Grant) -> Result<Response<Body>, Refusal> {
-        let reader = self.site.reader(grant)?;
-        let body = obtain(&self.site, reader).await?;
-        Ok(whole(StatusCode::OK, body))
     }
 
     fn endpoint(&self) -> Response<Body> {
@@ -110,10 +107,17 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The body that clients get, if need be after a wait.
-pub(super) async fn obtain(site: &Site, reader: &SnapshotReader) -> Result<Bytes, Refusal> {
+/// A body, and the state that it is of.
+pub(super) struct Served {
+    pub(super) body: Bytes,
+    pub(super) snapshot: Arc<Snapshot>,
+}
+
+/// What is handed out by a grant, if need be after a wait.
+pub(super) async fn served(site: &Site, granted: &Granted) -> Result<Served, Refusal> {
+    let reader = site.reader(granted)?;
     match look(reader, site.clock.now()) {
-        Look::Body(body) => Ok(body),
+        Look::Served(served) => Ok(served),
         Look::Refused(refusal) => Err(refusal),
         Look::Wait => {
             let waited = timeout(&*site.clock, WAIT, wait(reader, site)).await;
@@ -123,24 +127,28 @@ pub(super) async fn obtain(site: &Site, reader: &SnapshotReader) -> Result<Bytes
 }
 
 enum Look {
-    Body(Bytes),
+    Served(Served),
     Wait,
     Refused(Refusal),
 }
 
 fn look(reader: &SnapshotReader, now: crate::clock::Timestamp) -> Look {
-    match reader.load().answer(now) {
-        Answer::Credentials(body) => Look::Body(body),
+    let snapshot = reader.load();
+    match snapshot.answer(now) {
+        Answer::Credentials(body) => Look::Served(Served {
+            body,
+            snapshot: Arc::clone(&snapshot),
+        }),
         Answer::Wait => Look::Wait,
         Answer::Unavailable(failure) => Look::Refused(failure.into()),
     }
 }
 
-async fn wait(reader: &SnapshotReader, site: &Site) -> Result<Bytes, Refusal> {
+async fn wait(reader: &SnapshotReader, site: &Site) -> Result<Served, Refusal> {
     let mut published = reader.published();
     loop {
         match look(reader, site.clock.now()) {
-            Look::Body(body) => return Ok(body),
+            Look::Served(served) => return Ok(served),
             Look::Refused(refusal) => return Err(refusal),
             Look::Wait => reader.demand(),
         }

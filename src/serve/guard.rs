@@ -109,15 +109,42 @@ fn has_body<B>(request: &Request<B>) -> bool {
             .is_some_and(|length| length != "0")
 }
 
+/// As proxies, load balancers and content networks mark what they forward. `X-Amzn-Trace-Id` is
+/// none of them, though AWS's balancers add it: so does X-Ray to all that a program asks.
 fn betrays_a_proxy(name: &str) -> bool {
-    name.starts_with("x-forwarded")
-        || matches!(name, "forwarded" | "via" | "x-real-ip" | "proxy-connection")
+    ["x-forwarded", "x-original-", "x-rewrite-"]
+        .iter()
+        .any(|start| name.starts_with(start))
+        || name.ends_with("client-ip")
+        || name.ends_with("connecting-ip")
+        || matches!(
+            name,
+            "forwarded"
+                | "via"
+                | "x-real-ip"
+                | "proxy-connection"
+                | "cdn-loop"
+                | "x-varnish"
+                | "x-envoy-external-address"
+        )
 }
 
+/// What no page can keep a browser from sending, or send itself: all of `Sec-` is the browser's
+/// own (Fetch standard, "forbidden request-header").
 fn betrays_a_browser(name: &str) -> bool {
-    name.starts_with("sec-fetch-")
+    name.starts_with("sec-")
         || name.starts_with("access-control-request-")
-        || matches!(name, "origin" | "referer" | "cookie")
+        || matches!(
+            name,
+            "origin"
+                | "referer"
+                | "cookie"
+                | "dnt"
+                | "upgrade-insecure-requests"
+                | "service-worker"
+                | "ping-from"
+                | "ping-to"
+        )
 }
 
 impl Hosts<'_> {

@@ -49,10 +49,12 @@ pub(super) async fn respond(
     request: Request<Incoming>,
     peer: &Peer,
 ) -> Result<Response<Body>, Refusal> {
-    site.admit(peer, request.headers())?;
-    let request: LeaseRequest = question::read(site, request.into_body()).await?;
+    let (head, body) = request.into_parts();
+    let headers = &head.headers;
+    site.admit(peer, headers)?;
+    let request: LeaseRequest = question::read(site, body).await?;
     let asked = request.identity.as_deref();
-    let grant = site.decide(peer, &Presented::Nothing, asked)?;
+    let granted = site.decide(peer, headers, Presented::Nothing, asked)?;
     let Some(url) = &site.url else {
         let message = "credd has no HTTP endpoint; add [serve.http] with an address to its config";
         return Err(Refusal::forbidden("ConfigurationError", message));
@@ -62,7 +64,8 @@ pub(super) async fn respond(
         Some(_) => return Err(question::malformed("this is no token that credd has given")),
         None => new_token(),
     };
-    let identity = grant.identity();
+    site.record_grant(&granted, headers, asked, None);
+    let identity = granted.grant.identity();
     let report = LeaseReport {
         identity: identity.to_string(),
         token: token.expose().to_owned(),
@@ -72,7 +75,9 @@ pub(super) async fn respond(
     line.push(b'\n');
     let body = LeaseBody {
         line: Some(Bytes::from_owner(zeroize::Zeroizing::new(line))),
-        _lease: site.tokens.lease(token, Bearer::Lease(grant.clone())),
+        _lease: site
+            .tokens
+            .lease(token, Bearer::Lease(granted.grant.clone())),
     };
     let mut response = Response::new(Either::Right(body));
     response

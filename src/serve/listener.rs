@@ -9,23 +9,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::sockopt;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use rustix::net::{SendFlags, send, sockopt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use super::{Endpoint, Peer, connection};
+use super::limited::Limited;
+use super::limits::{Holder, Ledger};
+use super::{Endpoint, Limits, Peer, Refusal, connection};
 use crate::authz::ListenerName;
 use crate::clock::Clock;
 
-/// Connections at once, on each listener: whoever crowds the TCP port keeps nobody off the Unix
-/// sockets. At about 10 KiB each they may come to 10 MiB, and each takes one of the 4,096
-/// descriptors that credd asks for.
-const CONNECTIONS: usize = 1024;
+/// Connections that wait in the kernel until they are taken.
+const BACKLOG: u32 = 1024;
 
 /// After running out of descriptors or memory: long enough not to spin, short enough not to be
 /// noticed by an SDK that waits a second.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two complaints about that.
+const COMPLAINTS: Duration = Duration::from_mins(1);
 
 /// A bound socket.
 #[derive(Debug)]
@@ -64,15 +67,14 @@ impl fmt::Display for BindError {
             ),
             io::ErrorKind::AddrNotAvailable => {
                 write!(formatter, ": no interface of this host has this address")?;
-                let Some(address) = self.address else {
+                let Some(address) = self.address.map(|address| address.ip()) else {
                     return Ok(());
                 };
+                let bits = if address.is_ipv4() { 32 } else { 128 };
                 write!(
                     formatter,
-                    "; `ip address add {} dev lo scope host` adds it until the next boot, and the \
-                     unit credd-address@{}.service at each",
-                    Prefix(address.ip()),
-                    address.ip()
+                    "; `ip address add {address}/{bits} dev lo scope host` adds it until the next \
+                     boot, and the unit credd-address@{address}.service at each"
                 )
             }
             _ => write!(formatter, ": {}", self.cause),
@@ -82,24 +84,28 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
-/// An address alone, as a network of one.
-struct Prefix(IpAddr);
-
-impl fmt::Display for Prefix {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bits = if self.0.is_ipv4() { 32 } else { 128 };
-        write!(formatter, "{}/{bits}", self.0)
-    }
-}
-
 impl Listener {
+    /// Binds an address that is reached by the loopback device alone: with `route_localnet` a
+    /// neighbour's packets may reach any address of this host, but by another device.
+    #[expect(clippy::unused_async, reason = "without a runtime, tokio would panic")]
     pub async fn tcp(address: SocketAddr) -> Result<Self, BindError> {
-        let bind = async {
-            let listener = TcpListener::bind(address).await?;
+        let bind = || {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            // A restart must not wait for connections of before.
+            socket.set_reuseaddr(true)?;
+            if let Err(error) = socket.bind_device(Some(b"lo")) {
+                // Before Linux 5.7 that is not for everybody. Peers are looked at in any case.
+                tracing::warn!(%address, %error, "cannot listen on the loopback device alone");
+            }
+            socket.bind(address)?;
+            let listener = socket.listen(BACKLOG)?;
             restrain(&listener, address)?;
             Ok(Self::Tcp(listener))
         };
-        bind.await.map_err(|cause| BindError {
+        bind().map_err(|cause| BindError {
             what: address.to_string(),
             address: Some(address),
             cause,
@@ -182,15 +188,27 @@ enum Accepted {
 #[derive(Debug)]
 pub struct Connections {
     clock: Arc<dyn Clock>,
+    ledger: Arc<Ledger>,
     /// Told whenever a connection has ended.
     ended: Arc<Notify>,
 }
 
 impl Connections {
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, limits: Limits) -> Self {
         Self {
             clock,
+            ledger: Arc::new(Ledger::new(limits)),
             ended: Arc::new(Notify::new()),
+        }
+    }
+
+    /// For a listener whose places nobody on another can take.
+    #[must_use]
+    pub fn apart(&self, limits: Limits) -> Self {
+        Self {
+            clock: Arc::clone(&self.clock),
+            ledger: Arc::new(Ledger::new(limits)),
+            ended: self.ended(),
         }
     }
 
@@ -199,7 +217,8 @@ impl Connections {
     }
 }
 
-/// Takes connections, which callers know by `name`, until `stop` says so, then waits for those under way to drain.
+/// Takes connections, which callers know by `name`, until `stop` says so, then waits for those
+/// under way to drain.
 pub async fn serve(
     listener: Listener,
     name: ListenerName,
@@ -207,72 +226,95 @@ pub async fn serve(
     connections: Arc<Connections>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let too_many = Refusal::too_many().into_bytes();
     let mut under_way = JoinSet::new();
+    let mut complain_at = connections.clock.boot();
     loop {
-        // Room first: a connection that is not taken waits in the kernel, at no cost to anyone.
-        let place = tokio::select! {
-            Ok(place) = Arc::clone(&room).acquire_owned() => place,
-            _ = stop.wait_for(|&stop| stop) => break,
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|&stop| stop) => break,
         };
         while under_way.try_join_next().is_some() {}
-        match accepted {
-            Ok(accepted) => {
-                let (name, endpoint) = (name.clone(), Arc::clone(&endpoint));
-                let (clock, stop) = (Arc::clone(&connections.clock), stop.clone());
-                let ended = connections.ended();
-                under_way.spawn(async move {
-                    dispatch(accepted, name, endpoint, clock, stop).await;
-                    drop(place);
-                    ended.notify_one();
-                });
-            }
-            Err(error) if is_the_clients(&error) => {}
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_the_clients(&error) => continue,
             Err(error) => {
-                tracing::error!(%error, "cannot take connections; trying on");
+                let now = connections.clock.boot();
+                if complain_at <= now {
+                    tracing::error!(%error, "cannot take connections; trying on");
+                    complain_at = now.after(COMPLAINTS);
+                }
                 connections.clock.deadline(PAUSE).await;
+                continue;
             }
-        }
+        };
+        let Some(peer) = accepted.peer(&listener, &name) else {
+            continue;
+        };
+        let clock = Arc::clone(&connections.clock);
+        // Whoever has enough of them is told so and let go at once: what is not taken would stand
+        // before others in the kernel's queue.
+        let holder = Holder::of(peer.connected());
+        let Some(place) = connections.ledger.place(holder, clock.boot()) else {
+            accepted.tell(&too_many);
+            continue;
+        };
+        let endpoint = Arc::new(Limited {
+            endpoint: Arc::clone(&endpoint),
+            place,
+            clock: Arc::clone(&clock),
+        });
+        let (ended, stop) = (connections.ended(), stop.clone());
+        under_way.spawn(async move {
+            dispatch(accepted, Arc::new(peer), endpoint, clock, stop).await;
+            ended.notify_one();
+        });
     }
     drop(listener);
     while under_way.join_next().await.is_some() {}
 }
 
+impl Accepted {
+    /// Who it is, asked before a byte is read. Nobody where the kernel does not tell, or where it
+    /// is somebody from elsewhere.
+    fn peer(&self, listener: &Listener, name: &ListenerName) -> Option<Peer> {
+        match self {
+            Self::Unix(stream) => Peer::of_unix(stream, name.clone()),
+            Self::Tcp(stream, address) => is_of_this_host(address.ip(), listener)
+                .then(|| Peer::of_tcp(stream, *address, name.clone())),
+        }
+    }
+
+    /// Says one thing to a client that is not listened to, if its socket takes it at once.
+    fn tell(&self, answer: &[u8]) {
+        // tokio does not know yet that a new socket can be written to.
+        let at_once = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let _ = match self {
+            Self::Unix(stream) => send(stream, answer, at_once),
+            Self::Tcp(stream, _) => send(stream, answer, at_once),
+        };
+    }
+}
+
+/// With `route_localnet` a neighbour reaches 127.0.0.1, from an address of its own. Whoever
+/// connects to another of this host's addresses from here comes from that.
+fn is_of_this_host(peer: IpAddr, listener: &Listener) -> bool {
+    let peer = peer.to_canonical();
+    let own = listener.tcp_address().map(|own| own.ip().to_canonical());
+    peer.is_loopback() || Some(peer) == own
+}
+
 async fn dispatch(
     accepted: Accepted,
-    name: ListenerName,
+    peer: Arc<Peer>,
     endpoint: Arc<dyn Endpoint>,
     clock: Arc<dyn Clock>,
     stop: watch::Receiver<bool>,
 ) {
     match accepted {
-        Accepted::Unix(stream) => {
-            let Some(peer) = Peer::of_unix(&stream, name) else {
-                return;
-            };
-            connection::serve(stream, Arc::new(peer), endpoint, clock, stop).await;
-        }
-        Accepted::Tcp(stream, address) => {
-            let Ok(own) = stream.local_addr() else { return };
-            if !is_of_this_host(address.ip(), own.ip()) {
-                return;
-            }
-            let peer = Peer::of_tcp(&stream, address, name);
-            connection::serve(stream, Arc::new(peer), endpoint, clock, stop).await;
-        }
+        Accepted::Unix(stream) => connection::serve(stream, peer, endpoint, clock, stop).await,
+        Accepted::Tcp(stream, _) => connection::serve(stream, peer, endpoint, clock, stop).await,
     }
-}
-
-/// Whether whoever connects from `peer` to `own` is on this host. With `route_localnet` a neighbour
-/// reaches 127.0.0.1, and one on the same link 169.254.170.2, but from an address of its own: what
-/// comes from outside with one of this host's as its source, the kernel drops.
-fn is_of_this_host(peer: IpAddr, own: IpAddr) -> bool {
-    let peer = peer.to_canonical();
-    peer.is_loopback() || peer == own.to_canonical()
 }
 
 /// Whether the fault is that of the connection that was to be taken, and not ours (accept(2)).
@@ -305,46 +347,16 @@ mod tests {
         }
     }
 
-    #[test]
-    fn peers_are_taken_from_loopback_and_from_the_address_they_connect_to() {
-        let is_taken =
-            |peer: &str, own: &str| is_of_this_host(peer.parse().unwrap(), own.parse().unwrap());
-        for (peer, own) in [
-            ("127.0.0.1", "127.0.0.1"),
-            ("127.9.9.9", "127.0.0.1"),
-            ("::1", "::1"),
-            ("::ffff:127.0.0.1", "127.0.0.1"),
-            ("127.0.0.1", "169.254.170.2"),
-            ("169.254.170.2", "169.254.170.2"),
-            ("169.254.169.254", "169.254.169.254"),
-            ("fd00:ec2::254", "fd00:ec2::254"),
-        ] {
-            assert!(is_taken(peer, own), "{peer} {own}");
-        }
-        for (peer, own) in [
-            ("10.0.0.2", "127.0.0.1"),
-            ("169.254.170.2", "127.0.0.1"),
-            ("169.254.170.3", "169.254.170.2"),
-            ("169.254.170.2", "169.254.169.254"),
-            ("10.0.0.2", "169.254.169.254"),
-            ("fd00:ec2::23", "fd00:ec2::254"),
-            ("fe80::1", "fd00:ec2::254"),
-            ("0.0.0.0", "127.0.0.1"),
-        ] {
-            assert!(!is_taken(peer, own), "{peer} {own}");
-        }
-    }
-
     #[tokio::test]
     async fn an_address_that_no_interface_has_is_said_to_be_missing_with_what_adds_it() {
         // TEST-NET-1 and its counterpart (RFC 5737, RFC 3849).
         for (address, prefix) in [
-            ("192.0.2.1:80", "192.0.2.1/32"),
-            ("[2001:db8::1]:80", "2001:db8::1/128"),
+            ("192.0.2.1:0", "192.0.2.1/32"),
+            ("[2001:db8::1]:0", "2001:db8::1/128"),
         ] {
             let error = Listener::tcp(address.parse().unwrap()).await.unwrap_err();
             if error.cause.kind() != io::ErrorKind::AddrNotAvailable {
-                continue; // a host without IPv6, or without the right to that port
+                continue; // a host without IPv6
             }
             let expected = format!(
                 "cannot listen on {address}: no interface of this host has this address; \
@@ -361,10 +373,8 @@ mod tests {
             address: "169.254.169.254:80".parse().ok(),
             cause: io::ErrorKind::PermissionDenied.into(),
         };
-        assert!(
-            error.to_string().contains("CAP_NET_BIND_SERVICE"),
-            "{error}"
-        );
+        let text = error.to_string();
+        assert!(text.contains("CAP_NET_BIND_SERVICE"), "{text}");
     }
 
     #[tokio::test]

@@ -20,6 +20,11 @@ const ENDS: &str = "\
 # TYPE credd_challenge_session_end_timestamp_seconds gauge
 ";
 
+const DROPPED: &str = "\
+# HELP credd_audit_dropped_total Decisions that the audit log had no room for.
+# TYPE credd_audit_dropped_total counter
+";
+
 impl Site {
     /// Identity names need no escaping in a label.
     pub(super) fn metrics(&self) -> Response<Body> {
@@ -42,6 +47,8 @@ impl Site {
                 "credd_challenge_session_end_timestamp_seconds{{identity=\"{name}\"}} {seconds}"
             );
         }
+        let dropped = self.audit.dropped();
+        let _ = writeln!(text, "{DROPPED}credd_audit_dropped_total {dropped}");
         let mut response = whole(StatusCode::OK, Bytes::from(text));
         response.headers_mut().insert(CONTENT_TYPE, FORMAT);
         response

@@ -10,11 +10,14 @@ mod explain;
 mod guard;
 mod imds;
 mod lease;
+mod limited;
+mod limits;
 mod listener;
 mod metrics;
 mod peer;
 mod question;
 mod refusal;
+mod trail;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -29,6 +32,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 
+use crate::audit::Audit;
 use crate::authz::{ListenerName, Policy, Tokens};
 use crate::aws::region::Region;
 use crate::challenge::Challenges;
@@ -37,6 +41,7 @@ use crate::identity::IdentityName;
 use crate::refresh::SnapshotReader;
 
 pub use admin::{Admin, Admins};
+pub use connection::{Stream, serve as serve_connection};
 pub use ecs::Public;
 pub use imds::Imds;
 pub use lease::LeaseBody;
@@ -121,6 +126,8 @@ pub struct Site {
     pub policy: Policy,
     pub admins: Admins,
     pub tokens: Arc<Tokens>,
+    /// Every hand-out and every denial leaves a line there.
+    pub audit: Audit,
     /// What only a person can answer.
     pub challenges: Arc<Challenges>,
     /// `http://127.0.0.1:9169`, where there is a TCP listener.

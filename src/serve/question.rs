@@ -30,5 +30,6 @@ pub(super) fn malformed(message: &'static str) -> Refusal {
         status: StatusCode::BAD_REQUEST,
         code: "MalformedRequest",
         message: message.into(),
+        request: None,
     }
 }

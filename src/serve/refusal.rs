@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::{Body, whole};
+use crate::audit::RequestId;
 use crate::authz::{Denial, Reason};
 use crate::credentials::{CODE_RETRY, Failure};
 
@@ -18,7 +19,12 @@ pub struct Refusal {
     /// Go SDKs decide on it whether to retry.
     pub code: &'static str,
     pub message: Cow<'static, str>,
+    /// That the audit log has a line on it, by which an operator finds out more.
+    pub request: Option<RequestId>,
 }
+
+/// The header that AWS services name a request in.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
 impl Refusal {
     pub fn forbidden(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
@@ -26,6 +32,16 @@ impl Refusal {
             status: StatusCode::FORBIDDEN,
             code,
             message: message.into(),
+            request: None,
+        }
+    }
+
+    pub fn not_found(message: &'static str) -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            code: "NotFound",
+            message: message.into(),
+            request: None,
         }
     }
 
@@ -36,24 +52,49 @@ impl Refusal {
             code: CODE_RETRY,
             message: "credentials are not available yet; credd is obtaining them, so ask again"
                 .into(),
+            request: None,
+        }
+    }
+
+    /// One caller takes up more than its share.
+    pub fn too_many() -> Self {
+        Self {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            code: CODE_RETRY,
+            message: "too many connections or requests of this user at once; ask again later, or \
+                      raise [serve.limits] in credd's config"
+                .into(),
+            request: None,
         }
     }
 
     /// The error body with its names in both casings: Go and Java read the lower one, JavaScript
     /// the upper.
-    pub fn into_response(self) -> Response<Body> {
+    fn body(&self) -> String {
         let body = serde_json::json!({
             "code": self.code,
             "message": self.message,
             "Code": self.code,
             "Message": self.message,
         });
-        let mut response = whole(self.status, Bytes::from(body.to_string()));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        body.to_string()
+    }
+
+    pub fn into_response(self) -> Response<Body> {
+        let mut response = whole(self.status, Bytes::from(self.body()));
+        let may_pass = [
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
+        ];
+        if may_pass.contains(&self.status) {
             let seconds = RETRY_IN.as_secs();
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        let request = self.request.map(|it| HeaderValue::try_from(it.to_string()));
+        if let Some(Ok(request)) = request {
+            response.headers_mut().insert(REQUEST_ID, request);
         }
         if self.status == StatusCode::FORBIDDEN {
             // A stranger does not get to keep one of the places that connections have, and what
@@ -64,10 +105,23 @@ impl Refusal {
         }
         response
     }
+
+    /// The whole answer as it goes over the wire, to a client whose request nobody reads.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        let (status, body) = (self.status, self.body());
+        let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();
+        for (name, value) in self.into_response().headers() {
+            bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        let length = body.len();
+        let end = format!("connection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+        bytes.extend(end.into_bytes());
+        bytes
+    }
 }
 
 /// Told to clients that credd itself could not serve in time.
-pub(super) const RETRY_IN: Duration = Duration::from_secs(1);
+const RETRY_IN: Duration = Duration::from_secs(1);
 
 impl From<&Failure> for Refusal {
     fn from(failure: &Failure) -> Self {
@@ -81,6 +135,7 @@ impl From<&Failure> for Refusal {
             status,
             code: failure.code,
             message: failure.advice.clone(),
+            request: None,
         }
     }
 }
@@ -92,6 +147,7 @@ impl From<Denial> for Refusal {
             status: StatusCode::NOT_FOUND,
             code,
             message: message.into(),
+            request: None,
         };
         match denial.reason {
             Reason::Stranger => forbidden(

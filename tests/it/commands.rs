@@ -1,7 +1,7 @@
 //! The program as people and scripts use it.
 
 mod asking;
-mod aws;
+pub(crate) mod aws;
 mod demo;
 mod dry_run;
 mod exec;

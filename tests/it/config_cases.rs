@@ -3,12 +3,16 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use credd::authz::{Opens, Rule};
 use credd::config::{self, Challenges, Config};
 use credd::environment::Environment;
 use credd::os::files;
+use credd::os::users::{Accounts, OVERFLOW};
 use credd::providers::chain::default_chain;
+use credd::serve::Limits;
 
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/config");
 
@@ -19,7 +23,7 @@ fn every_config_is_understood_or_refused_as_written_down() -> Result<(), Box<dyn
     let is_blessing = Environment::of_process().variable("CREDD_BLESS").is_some();
     let mut folders: Vec<PathBuf> = std::fs::read_dir(CASES)?
         .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_, std::io::Error>>()?;
+        .collect::<Result<_, io::Error>>()?;
     folders.sort();
     assert!(folders.len() >= 25, "{CASES} lacks cases");
     let mut failed = String::new();
@@ -47,7 +51,7 @@ fn every_example_in_the_readme_is_a_config() -> Result<(), Box<dyn Error>> {
     let mut examples = 0;
     for part in text.split("\n```toml\n").skip(1) {
         let (example, _) = part.split_once("\n```\n").unwrap_or((part, ""));
-        let config = config::parse(Path::new("README.md"), example);
+        let config = config::parse(Path::new("README.md"), example, &TheirAccounts);
         config.map_err(|problems| format!("{example}\n\n{problems}"))?;
         examples += 1;
     }
@@ -55,13 +59,48 @@ fn every_example_in_the_readme_is_a_config() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn bless(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
+/// Users and groups of a host that is the same wherever the cases are read.
+struct TheirAccounts;
+
+impl Accounts for TheirAccounts {
+    fn user(&self, name: &str) -> io::Result<Option<u32>> {
+        match name {
+            "directory" => Err(io::Error::from_raw_os_error(5)),
+            _ => Ok(number(name)),
+        }
+    }
+
+    fn group(&self, name: &str) -> io::Result<Option<u32>> {
+        Ok(number(name))
+    }
+
+    fn overflow_user(&self) -> u32 {
+        4711
+    }
+
+    fn overflow_group(&self) -> u32 {
+        4712
+    }
+}
+
+fn number(name: &str) -> Option<u32> {
+    match name {
+        "root" => Some(0),
+        "app" => Some(1001),
+        "billing" => Some(1002),
+        "report" => Some(1003),
+        "nobody" => Some(OVERFLOW),
+        _ => None,
+    }
+}
+
+fn bless(path: &Path, text: &str) -> io::Result<()> {
+    use io::Write as _;
     std::fs::File::create(path)?.write_all(text.as_bytes())
 }
 
 fn rendered(text: &str) -> String {
-    match config::parse(Path::new("credd.toml"), text) {
+    match config::parse(Path::new("credd.toml"), text, &TheirAccounts) {
         Ok(config) => facts(&config),
         Err(problems) => format!("{problems}\n"),
     }
@@ -80,5 +119,52 @@ fn facts(config: &Config) -> String {
     if config.challenges != Challenges::default() {
         facts.push(format!("{:?}", config.challenges));
     }
+    facts.extend(config.audit.to.iter().map(|to| format!("audit {to:?}")));
+    facts.extend(config.serve.own_sockets.iter().map(|it| {
+        let (name, path) = (&it.listener, it.path.display());
+        let (owner, group) = (it.owner, it.group);
+        format!(
+            "socket {name}: {path}, owner {owner:?}, group {group:?}, mode {:o}",
+            it.mode
+        )
+    }));
+    facts.extend(config.serve.imds.iter().map(|it| format!("{it:?}")));
+    if config.serve.limits != Limits::default() {
+        facts.push(format!("{:?}", config.serve.limits));
+    }
+    facts.extend(config.allow.iter().map(rule));
+    facts.extend(config.tokens.iter().map(|(name, it)| {
+        let (group, rotate, overlap) = (it.group, it.rotate, it.overlap);
+        let mode = it.mode;
+        format!(
+            "token {name}: group {group:?}, mode {mode:o}, rotate {rotate:?}, overlap {overlap:?}"
+        )
+    }));
     facts.join("\n") + "\n"
+}
+
+fn rule(rule: &Rule) -> String {
+    let caller = format!("{:?}", rule.caller);
+    // What is not said is not shown.
+    let said = caller
+        .trim_start_matches("Conditions { ")
+        .trim_end_matches(" }");
+    let said = said
+        .split(", ")
+        .filter(|it| !it.ends_with(": None") && !it.ends_with(": false"));
+    let said = said.collect::<Vec<_>>().join(", ");
+    let opens = match &rule.opens {
+        Opens::All => "everything".to_owned(),
+        Opens::Only(openings) => {
+            let openings = openings.iter().map(|it| {
+                if it.identity == it.served {
+                    it.identity.to_string()
+                } else {
+                    format!("{} as {}", it.identity, it.served)
+                }
+            });
+            openings.collect::<Vec<_>>().join(", ")
+        }
+    };
+    format!("rule {}: {said}: opens {opens}", rule.name)
 }

@@ -1,6 +1,8 @@
 //! What is refused before anybody looks at what is asked, over real sockets and byte by byte.
 
 mod bodies;
+mod browser;
+mod crowds;
 mod draining;
 mod framing;
 mod headers;
@@ -8,6 +10,8 @@ mod hosts;
 mod leases;
 mod limits;
 mod methods;
+mod neighbours;
+mod proxies;
 mod reach;
 mod tokens;
 

@@ -87,7 +87,7 @@ fn config(told: &Told<'_>, upstream: &Upstream) -> Config {
     let identities: Vec<_> = identities
         .map(|it| (*it, upstream.uri(&format!("/{it}"))))
         .collect();
-    let mut config = daemon::config(daemon::from_containers(&identities), "127.0.0.1:0");
+    let mut config = daemon::config(daemon::identities(&identities), "127.0.0.1:0");
     config.serve.imds = Some(ImdsConfig {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         identity: told.identity.map(name),

@@ -4,6 +4,7 @@
     reason = "a test whose ground gives way has failed, and should say where"
 )]
 
+mod audit;
 mod challenge;
 mod clients;
 mod commands;
@@ -14,6 +15,7 @@ mod http;
 mod imds;
 mod imds_vectors;
 mod mfa;
+mod process;
 mod profile_file_vectors;
 mod programs;
 mod refresh;

@@ -37,3 +37,9 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
 pub(crate) fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
+
+/// Says what a test has measured.
+#[expect(clippy::print_stderr, reason = "news to whoever runs the tests")]
+pub(crate) fn measured(figures: &str) {
+    eprintln!("measured: {figures}");
+}

@@ -71,7 +71,7 @@ fn limited(reader: &mut Reader<'_, '_>, key: &str, limit: &limit::Limit) -> Opti
     Some(text.value.to_owned())
 }
 
-fn session_policy(reader: &mut Reader<'_, '_>) -> Option<PathBuf> {
+pub(super) fn session_policy(reader: &mut Reader<'_, '_>) -> Option<PathBuf> {
     let entry = reader.table.take("session-policy")?;
     entry.hide(reader.findings);
     let text = entry.string("policies/billing.json", reader.findings)?;
@@ -85,7 +85,7 @@ fn session_policy(reader: &mut Reader<'_, '_>) -> Option<PathBuf> {
     reader.path(&text)
 }
 
-fn policy_arns(reader: &mut Reader<'_, '_>) -> Vec<Arn> {
+pub(super) fn policy_arns(reader: &mut Reader<'_, '_>) -> Vec<Arn> {
     const EXAMPLE: &str = "arn:aws:iam::aws:policy/ReadOnlyAccess";
     let Some(entry) = reader.table.take("policy-arns") else {
         return Vec::new();
@@ -117,7 +117,7 @@ fn policy_arns(reader: &mut Reader<'_, '_>) -> Vec<Arn> {
 }
 
 /// Tags in the order of their keys.
-fn tags(reader: &mut Reader<'_, '_>) -> Option<Vec<(String, String)>> {
+pub(super) fn tags(reader: &mut Reader<'_, '_>) -> Option<Vec<(String, String)>> {
     let entry = reader.table.take("tags")?;
     // Whatever was pasted there is taken for a tag.
     entry.hide(reader.findings);
@@ -158,7 +158,10 @@ fn tags(reader: &mut Reader<'_, '_>) -> Option<Vec<(String, String)>> {
 
 /// Keys of tags that go on to sessions derived from this one. STS takes keys of this session's own
 /// tags only; those that are transitive from before need no mention.
-fn transitive_tags(reader: &mut Reader<'_, '_>, tags: &[(String, String)]) -> Vec<String> {
+pub(super) fn transitive_tags(
+    reader: &mut Reader<'_, '_>,
+    tags: &[(String, String)],
+) -> Vec<String> {
     let strings = reader
         .table
         .strings("transitive-tags", "team", reader.findings);
@@ -169,9 +172,9 @@ fn transitive_tags(reader: &mut Reader<'_, '_>, tags: &[(String, String)]) -> Ve
         let (problem, hint) = if !keys.contains(&key) {
             let hint = match nearest(key, &keys) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "add it there; tags that are transitive from before stay so".to_owned(),
+                None => "add it to them; tags that are transitive from before stay so".to_owned(),
             };
-            ("is none of this identity's `tags`", hint)
+            ("is none of the `tags` here", hint)
         } else if seen.insert(key.to_owned()) {
             continue;
         } else {

@@ -9,7 +9,6 @@ use crate::providers::session_token::CodeSource;
 const VOCABULARY: Vocabulary<'_> = Vocabulary {
     place: vocabulary::MFA_CODE,
     keys: &["command", "totp-secret"],
-    planned: &[],
 };
 
 const HINT: &str = "it is `\"ask\"`, `{ command = [\"/usr/bin/ykman\", \"…\"] }` or \

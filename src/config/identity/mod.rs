@@ -9,6 +9,7 @@ mod environment;
 mod imds;
 mod keys;
 mod mfa_code;
+pub(super) mod narrowing;
 mod process;
 mod profile;
 mod reader;
@@ -249,7 +250,6 @@ fn refuse_rest(choice: Choice, table: Table<'_>, findings: &mut Findings) {
     let vocabulary = Vocabulary {
         place: &place,
         keys: &keys,
-        planned: &[],
     };
     for entry in table.into_entries() {
         let is_judged = match choice {

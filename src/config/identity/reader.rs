@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::findings::Findings;
 use crate::config::table::{Table, Text};
-use crate::config::vocabulary::{is_known, nearest, quoted};
+use crate::config::vocabulary::quoted;
 use crate::config::{command, secret_place};
 use crate::program::Command;
 use crate::secret_place::SecretPlace;
@@ -28,8 +28,7 @@ pub(super) struct Reader<'r, 't> {
 impl<'t> Reader<'_, 't> {
     /// Reports that a key is needed if it is not there, not even misspelt. `value` is what could stand there, in TOML.
     pub(super) fn require(&mut self, key: &str, value: &str) {
-        let is_misspelt = |written: &str| !is_known(written) && nearest(written, &[key]).is_some();
-        if !self.is_sure || self.table.has(key) || self.table.keys().any(is_misspelt) {
+        if !self.is_sure || !self.table.lacks(key) {
             return;
         }
         let message = format!("identity {} lacks `{key}`", quoted(self.header.value));

@@ -2,7 +2,9 @@
 
 mod plan;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use super::chain::{self, Link};
 use super::session_token::CodeSource;
@@ -14,7 +16,7 @@ use crate::credentials::{
     AccessKeyId, Credentials, Failure, Principal, Provided, Renewal, described,
 };
 use crate::environment::Environment;
-use crate::program::check_owned;
+use crate::os::ownership::check_owned;
 use crate::secret::Secret;
 use plan::{Plan, Reader};
 
@@ -251,6 +253,17 @@ fn runs_programs(link: &Link) -> bool {
 
 /// Whoever can write a file that programs are named in can run what they like as credd.
 async fn check_files(locations: &Locations) -> Result<(), Failure> {
+    match problem_with_files(locations).await {
+        None => Ok(()),
+        Some(problem) => Err(Failure::misconfigured(format!(
+            "a `credential_process` is run only where nobody but root and credd's user could have \
+             written it: {problem}"
+        ))),
+    }
+}
+
+/// Why somebody else could have written one of the files, if so.
+async fn problem_with_files(locations: &Locations) -> Option<String> {
     let files = [&locations.config, &locations.credentials];
     let paths = files.map(|file| file.as_ref().map(|location| location.path.clone()));
     // A path may lead over a network that hangs.
@@ -258,18 +271,27 @@ async fn check_files(locations: &Locations) -> Result<(), Failure> {
         let mut there = paths.iter().flatten().filter(|path| path.exists());
         there.try_for_each(|path| check_owned(path))
     });
-    let unsafe_file = match checked.await {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(problem)) => problem.to_string(),
-        Err(error) => error.to_string(),
+    match checked.await {
+        Ok(checked) => checked.err().map(|problem| problem.to_string()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// Says once of each file that others could have written it. It is read all the same, as SDKs do:
+/// whoever puts keys there gives theirs away, and gets none.
+async fn warn_of_files(locations: &Locations) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let Some(problem) = problem_with_files(locations).await else {
+        return;
     };
-    Err(Failure::misconfigured(format!(
-        "a `credential_process` is run only where nobody but root and credd's user could have \
-         written it: {unsafe_file}"
-    )))
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.insert(problem.clone()) {
+        tracing::warn!(%problem, "others could have written a profile file");
+    }
 }
 
 async fn load(locations: &Locations) -> Result<Profiles, Failure> {
+    warn_of_files(locations).await;
     profile_file::load(locations)
         .await
         .map_err(|error| Failure::misconfigured(described(&error)))

@@ -29,11 +29,14 @@ use serde_json::json;
 use self::route::{Route, Shape};
 use self::token::Sealer;
 use super::guard::{self, Hosts, Methods};
+use super::trail::Granted;
 use super::{Body, Endpoint, ImdsConfig, Peer, Refusal, Responding, Site, ecs};
-use crate::authz::{Grant, Presented};
+use crate::authz::Presented;
 use crate::aws::formats;
+use crate::clock::Timestamp;
+use crate::identity::IdentityName;
 use crate::random;
-use crate::refresh::SnapshotReader;
+use crate::refresh::Snapshot;
 
 const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
@@ -66,9 +69,27 @@ impl Imds {
 impl Endpoint for Imds {
     fn respond(self: Arc<Self>, request: Request<Incoming>, peer: Arc<Peer>) -> Responding {
         Box::pin(async move {
-            let outcome = self.answer(&request, &peer).await;
-            outcome.unwrap_or_else(|refusal| page::refused(&refusal))
+            let asking = Asking {
+                peer: &peer,
+                headers: request.headers(),
+            };
+            let outcome = self.answer(&request, asking).await;
+            outcome.unwrap_or_else(page::refused)
         })
+    }
+}
+
+/// Who asks, and how.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    peer: &'a Peer,
+    headers: &'a HeaderMap,
+}
+
+impl Asking<'_> {
+    /// The user that a token is bound to.
+    fn holder(self) -> Option<u32> {
+        self.peer.connected().user.as_ref().map(|user| user.uid)
     }
 }
 
@@ -76,35 +97,39 @@ impl Imds {
     async fn answer(
         &self,
         request: &Request<Incoming>,
-        peer: &Peer,
+        asking: Asking<'_>,
     ) -> Result<Response<Body>, Refusal> {
-        let is_put = request.method() == Method::PUT;
-        if !is_put && request.method() != Method::GET && request.method() != Method::HEAD {
-            return Ok(page::method_not_allowed("GET, HEAD, PUT"));
-        }
-        guard::check_at(request, Methods::ReadAndPut, Hosts::Only(&self.hosts))?;
-        let route = Route::parse(request.uri().path());
-        if is_put {
-            return match route {
-                Some(Route::Token) => self.token(request.headers(), peer),
-                _ => Err(Refusal::forbidden(
-                    "AccessDenied",
-                    "only /latest/api/token is put to",
-                )),
+        let refused = |refusal| {
+            let caller = asking.peer.connected();
+            self.site.refused(caller, asking.headers, refusal)
+        };
+        let checked = guard::check_at(request, Methods::ReadAndPut, Hosts::Only(&self.hosts));
+        if let Err(refusal) = checked.map_err(refused) {
+            return match refusal.code {
+                "MethodNotAllowed" => Ok(page::method_not_allowed("GET, HEAD, PUT")),
+                _ => Err(refusal),
             };
         }
-        if !self.has_token(request.headers(), peer) {
-            return Ok(page::bare(StatusCode::UNAUTHORIZED));
+        let route = Route::parse(request.uri().path());
+        if request.method() == Method::PUT {
+            return match route {
+                Some(Route::Token) => self.token(asking),
+                _ => {
+                    let message = "only /latest/api/token is put to";
+                    Err(refused(Refusal::forbidden("AccessDenied", message)))
+                }
+            };
         }
+        self.check_token(asking).map_err(refused)?;
         // At each request, whatever was decided when the token was given.
-        self.admit(peer)?;
+        self.admit(asking)?;
         let answer = match route {
             Some(Route::Token) => return Ok(page::method_not_allowed("PUT")),
-            Some(Route::Role) => self.role(peer),
-            Some(Route::Credentials(name, shape)) => self.credentials(peer, name, shape).await?,
-            Some(Route::Info) => self.info(peer),
+            Some(Route::Role) => self.role(asking),
+            Some(Route::Credentials(name, shape)) => self.credentials(asking, name, shape).await?,
+            Some(Route::Info) => self.info(asking),
             Some(Route::Region) => self.region(),
-            Some(Route::Document) => self.document(peer),
+            Some(Route::Document) => self.document(asking),
             Some(Route::Index(folder)) => {
                 let listing = folder.listing(self.config.region.is_some());
                 listing.map(page::text)
@@ -114,23 +139,22 @@ impl Imds {
         Ok(answer.unwrap_or_else(|| page::bare(StatusCode::NOT_FOUND)))
     }
 
-    fn token(&self, headers: &HeaderMap, peer: &Peer) -> Result<Response<Body>, Refusal> {
-        self.admit(peer)?;
-        let Some(ttl) = ttl(headers) else {
-            return Err(Refusal {
-                status: StatusCode::BAD_REQUEST,
-                code: "BadRequest",
-                message: "a token needs one header X-aws-ec2-metadata-token-ttl-seconds, from 1 \
-                          to 21600"
-                    .into(),
-            });
-        };
+    fn token(&self, asking: Asking<'_>) -> Result<Response<Body>, Refusal> {
+        self.admit(asking)?;
+        let ttl = ttl(asking.headers).ok_or(Refusal {
+            status: StatusCode::BAD_REQUEST,
+            code: "BadRequest",
+            message: "a token needs one header X-aws-ec2-metadata-token-ttl-seconds, from 1 to \
+                      21600"
+                .into(),
+            request: None,
+        })?;
         let ends = self
             .site
             .clock
             .boot()
             .after(Duration::from_secs(ttl.into()));
-        let token = self.sealer.seal(holder(peer), ends, random::bytes());
+        let token = self.sealer.seal(asking.holder(), ends, random::bytes());
         let mut response = page::text(token);
         // The Go SDK takes no token without it.
         response
@@ -140,15 +164,28 @@ impl Imds {
     }
 
     /// Two tokens are none: which of them counts would be anybody's guess.
-    fn has_token(&self, headers: &HeaderMap, peer: &Peer) -> bool {
-        only(headers, TOKEN_HEADER).is_some_and(|token| {
+    fn check_token(&self, asking: Asking<'_>) -> Result<(), Refusal> {
+        let token = only(asking.headers, TOKEN_HEADER);
+        let is_valid = token.is_some_and(|token| {
             let now = self.site.clock.boot();
-            self.sealer.is_valid(token.as_bytes(), holder(peer), now)
+            self.sealer.is_valid(token.as_bytes(), asking.holder(), now)
+        });
+        if is_valid {
+            return Ok(());
+        }
+        Err(Refusal {
+            status: StatusCode::UNAUTHORIZED,
+            code: "Unauthorized",
+            message: "no session token, or none that is valid now and for this caller".into(),
+            request: None,
         })
     }
 
-    fn admit(&self, peer: &Peer) -> Result<(), Refusal> {
-        let admitted = self.site.admit_presenting(peer, &Presented::Nothing);
+    fn admit(&self, asking: Asking<'_>) -> Result<(), Refusal> {
+        let Asking { peer, headers } = asking;
+        let admitted = self
+            .site
+            .admit_presenting(peer, headers, &Presented::Nothing);
         admitted.map_err(|refusal| Refusal {
             message: "no rule of credd's config admits this program to its instance metadata, \
                       which takes one with tcp = \"without-token\"; which came nearest is in \
@@ -159,35 +196,38 @@ impl Imds {
     }
 
     /// What the caller gets of what it asks for; to EC2's clients everything else is not there.
-    fn grant(&self, peer: &Peer, asked: Option<&str>) -> Option<(Grant, &SnapshotReader)> {
-        let grant = self.site.decide(peer, &Presented::Nothing, asked).ok()?;
-        let reader = self.site.reader(&grant).ok()?;
-        Some((grant, reader))
+    fn granted(&self, asking: Asking<'_>, asked: Option<&str>) -> Option<Granted> {
+        let Asking { peer, headers } = asking;
+        let decision = self.site.decide(peer, headers, Presented::Nothing, asked);
+        decision.ok()
     }
 
-    fn own(&self, peer: &Peer) -> Option<(Grant, &SnapshotReader)> {
-        let asked = self.config.identity.as_ref();
-        self.grant(peer, asked.map(crate::identity::IdentityName::as_str))
+    /// The state of the identity that the caller's role stands for, and the name of that.
+    fn own(&self, asking: Asking<'_>) -> Option<(Granted, Arc<Snapshot>)> {
+        let asked = self.config.identity.as_ref().map(IdentityName::as_str);
+        let granted = self.granted(asking, asked)?;
+        let snapshot = Arc::clone(&self.site.reader(&granted).ok()?.load());
+        Some((granted, snapshot))
     }
 
-    fn role(&self, peer: &Peer) -> Option<Response<Body>> {
-        let (grant, _) = self.own(peer)?;
-        Some(page::text(grant.identity().as_str().to_owned()))
+    fn role(&self, asking: Asking<'_>) -> Option<Response<Body>> {
+        let (granted, _) = self.own(asking)?;
+        Some(page::text(granted.grant.identity().as_str().to_owned()))
     }
 
     /// EC2 says why there are no credentials in a 200 of another `Code`, which Go and Rust show to
     /// their users and no SDK asks for again. What may pass is a 503, which is asked for again.
     async fn credentials(
         &self,
-        peer: &Peer,
+        asking: Asking<'_>,
         name: &str,
         shape: Shape,
     ) -> Result<Option<Response<Body>>, Refusal> {
-        let Some((_, reader)) = self.grant(peer, Some(name)) else {
+        let Some(granted) = self.granted(asking, Some(name)) else {
             return Ok(None);
         };
-        let body = match ecs::obtain(&self.site, reader).await {
-            Ok(body) => body,
+        let served = match ecs::served(&self.site, &granted).await {
+            Ok(served) => served,
             Err(refusal) if refusal.status == StatusCode::FORBIDDEN => {
                 return Ok(Some(document(&json!({
                     "Code": refusal.code,
@@ -197,18 +237,21 @@ impl Imds {
             }
             Err(refusal) => return Err(refusal),
         };
-        let updated = updated(reader).unwrap_or_else(|| self.site.clock.now());
-        let body = formats::instance_metadata(&body, updated, shape == Shape::Extended);
-        Ok(Some(page::text(body.ok_or_else(Refusal::warming)?)))
+        let updated = self.updated(&served.snapshot);
+        let body = formats::instance_metadata(&served.body, updated, shape == Shape::Extended);
+        let body = body.ok_or_else(Refusal::warming)?;
+        let held = served.snapshot.held.as_ref();
+        self.site
+            .record_grant(&granted, asking.headers, Some(name), held);
+        Ok(Some(page::text(body)))
     }
 
     /// Without an instance profile, of which credd knows none.
-    fn info(&self, peer: &Peer) -> Option<Response<Body>> {
-        let (_, reader) = self.own(peer)?;
-        let updated = updated(reader).unwrap_or_else(|| self.site.clock.now());
+    fn info(&self, asking: Asking<'_>) -> Option<Response<Body>> {
+        let (_, snapshot) = self.own(asking)?;
         Some(document(&json!({
             "Code": "Success",
-            "LastUpdated": updated.to_string(),
+            "LastUpdated": self.updated(&snapshot).to_string(),
         })))
     }
 
@@ -218,13 +261,25 @@ impl Imds {
     }
 
     /// What SDKs read it for, and nothing that would have to be made up.
-    fn document(&self, peer: &Peer) -> Option<Response<Body>> {
+    fn document(&self, asking: Asking<'_>) -> Option<Response<Body>> {
         let region = self.config.region.as_ref()?;
+        let own = self.own(asking);
+        let held = own
+            .as_ref()
+            .and_then(|(_, snapshot)| snapshot.held.as_ref());
+        let account_id = held.and_then(|held| held.credentials().account_id.as_deref());
         let mut facts = json!({ "region": region.as_str(), "version": DOCUMENT_VERSION });
-        if let Some(account_id) = self.own(peer).and_then(|(_, reader)| account_id(reader)) {
+        if let Some(account_id) = account_id {
             facts["accountId"] = account_id.into();
         }
         Some(document(&facts))
+    }
+
+    /// When the set in hand was made.
+    fn updated(&self, snapshot: &Snapshot) -> Timestamp {
+        let held = snapshot.held.as_ref();
+        let made = held.map(|held| held.issued.unwrap_or(held.obtained));
+        made.unwrap_or_else(|| self.site.clock.now())
     }
 }
 
@@ -234,23 +289,6 @@ const DOCUMENT_VERSION: &str = "2017-09-30";
 /// A field to a line, as EC2 writes them, for scripts that read lines.
 fn document(fields: &serde_json::Value) -> Response<Body> {
     page::text(format!("{fields:#}"))
-}
-
-/// When the set in hand was made.
-fn updated(reader: &SnapshotReader) -> Option<crate::clock::Timestamp> {
-    let snapshot = reader.load();
-    let held = snapshot.held.as_ref()?;
-    Some(held.issued.unwrap_or(held.obtained))
-}
-
-fn account_id(reader: &SnapshotReader) -> Option<String> {
-    let snapshot = reader.load();
-    snapshot.held.as_ref()?.credentials().account_id.clone()
-}
-
-/// The user that a token is bound to.
-fn holder(peer: &Peer) -> Option<u32> {
-    peer.connected().user.as_ref().map(|user| user.uid)
 }
 
 fn ttl(headers: &HeaderMap) -> Option<u32> {

@@ -1,10 +1,10 @@
 //! Answers in the form of EC2's: plain text, and pages of XHTML for all that is not 200.
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http_body_util::{Either, Full};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use crate::serve::refusal::RETRY_IN;
 use crate::serve::{Body, Refusal, whole};
 
 /// Credentials and documents too: EC2 calls none of them JSON.
@@ -12,25 +12,20 @@ pub(super) fn text(body: impl Into<Bytes>) -> Response<Body> {
     typed(StatusCode::OK, "text/plain", body.into())
 }
 
-/// EC2's own page where there is nothing to add: no client reads more than the status.
+/// EC2's own page, where there is nothing to add: clients read the status alone.
 pub(super) fn bare(status: StatusCode) -> Response<Body> {
-    page(status, "")
+    typed(status, "text/html", page(status, ""))
 }
 
 /// A page that says what to do, for the person who reads it.
-pub(super) fn refused(refusal: &Refusal) -> Response<Body> {
-    let mut response = page(refusal.status, &refusal.message);
+pub(super) fn refused(refusal: Refusal) -> Response<Body> {
+    let is_bare = [StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND].contains(&refusal.status);
+    let message = if is_bare { "" } else { &refusal.message };
+    let page = page(refusal.status, message);
+    let mut response = refusal.into_response();
     let headers = response.headers_mut();
-    match refusal.status {
-        StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_IN.as_secs()));
-        }
-        // As everywhere: a stranger keeps no place, and what follows a refusal is not read.
-        StatusCode::FORBIDDEN => {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        _ => {}
-    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    *response.body_mut() = Either::Left(Full::new(page));
     response
 }
 
@@ -43,7 +38,7 @@ pub(super) fn method_not_allowed(allowed: &'static str) -> Response<Body> {
     response
 }
 
-fn page(status: StatusCode, message: &str) -> Response<Body> {
+fn page(status: StatusCode, message: &str) -> Bytes {
     let code = status.as_u16();
     let reason = status.canonical_reason().unwrap_or_default();
     let paragraph = if message.is_empty() {
@@ -59,7 +54,7 @@ fn page(status: StatusCode, message: &str) -> Response<Body> {
          <head>\n  <title>{code} - {reason}</title>\n </head>\n \
          <body>\n  <h1>{code} - {reason}</h1>\n{paragraph} </body>\n</html>\n"
     );
-    typed(status, "text/html", page.into())
+    page.into()
 }
 
 fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Body> {

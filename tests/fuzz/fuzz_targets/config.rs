@@ -4,11 +4,12 @@
 use std::path::Path;
 
 use credd::config::parse;
+use credd::os::users::HostAccounts;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes);
-    match parse(Path::new("credd.toml"), &text) {
+    match parse(Path::new("credd.toml"), &text, &HostAccounts) {
         Ok(config) => assert!(!config.identities.is_empty()),
         Err(problems) => {
             assert!(!problems.all.is_empty());

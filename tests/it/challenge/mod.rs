@@ -19,6 +19,7 @@ use crate::support::clock::TestClock;
 const SERIAL: &str = "arn:aws:iam::123456789012:mfa/ops";
 
 fn code(digits: &str) -> MfaCode {
+    crate::support::sinks::secret(digits);
     MfaCode::parse(digits).unwrap()
 }
 

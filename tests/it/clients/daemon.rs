@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::client::Door;
+use crate::support::sinks;
 
 /// From start to a socket, and from SIGTERM to the end, on a machine with much else to do.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -76,10 +77,12 @@ impl Daemon {
     }
 
     pub(super) fn door(&self) -> Result<Door, Box<dyn Error>> {
+        let token = std::fs::read_to_string(&self.token_file)?;
+        sinks::secret(&token);
         Ok(Door {
             address: self.address,
             token_file: self.token_file.clone(),
-            token: std::fs::read_to_string(&self.token_file)?,
+            token,
             runtime_directory: runtime_directory(self.folder.path()),
             identity: "default",
         })
@@ -222,8 +225,10 @@ fn spawn(
     let config = folder.join("credd.toml");
     let text = format!("{}\n[serve.http]\nlisten = [\"{listen}\"]\n", told.config);
     std::fs::write(&config, text)?;
-    let mut child = program(folder)
-        .arg("serve")
+    let mut program = program(folder);
+    program.arg("serve");
+    sinks::trace(&mut program);
+    let mut child = program
         .arg("--config")
         .arg(&config)
         .arg("--runtime-dir")
@@ -236,6 +241,7 @@ fn spawn(
     let log = Arc::clone(log);
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            sinks::keep("clients.log", format!("{line}\n").as_bytes());
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             log.push(line);
         }

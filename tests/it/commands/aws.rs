@@ -12,12 +12,12 @@ use crate::support::fake_aws::FakeAws;
 use crate::support::patience;
 
 /// A user with long-lived keys.
-pub(super) const OPS: &str = "arn:aws:iam::123456789012:user/ops";
-pub(super) const OPS_KEY: &str = "AKIAFAKEUSER0001";
-pub(super) const OPS_SECRET: &str = "CANARY-ops";
+pub(crate) const OPS: &str = "arn:aws:iam::123456789012:user/ops";
+pub(crate) const OPS_KEY: &str = "AKIAFAKEUSER0001";
+pub(crate) const OPS_SECRET: &str = "CANARY-ops";
 
 /// Runs `test` on a thread that may wait for programs.
-pub(super) fn beside_aws(test: impl FnOnce(&FakeAws) + Send + 'static) {
+pub(crate) fn beside_aws(test: impl FnOnce(&FakeAws) + Send + 'static) {
     patience::run(async move || {
         let clock = TestClock::new();
         let aws = Arc::new(FakeAws::start(&clock).await);
@@ -29,7 +29,7 @@ pub(super) fn beside_aws(test: impl FnOnce(&FakeAws) + Send + 'static) {
 }
 
 /// `credd` with these words, in an environment where `aws` is all that there is of AWS.
-pub(super) fn credd(place: &Place, aws: &FakeAws, words: &[&str]) -> Command {
+pub(crate) fn credd(place: &Place, aws: &FakeAws, words: &[&str]) -> Command {
     let mut command = place.credd(words);
     command
         .env("AWS_ENDPOINT_URL_STS", aws.url())
@@ -38,21 +38,21 @@ pub(super) fn credd(place: &Place, aws: &FakeAws, words: &[&str]) -> Command {
 }
 
 /// Puts the keys of the user into the environment.
-pub(super) fn with_keys(command: &mut Command) -> &mut Command {
+pub(crate) fn with_keys(command: &mut Command) -> &mut Command {
     command
         .env("AWS_ACCESS_KEY_ID", OPS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", OPS_SECRET)
 }
 
 /// Adds to the config.
-pub(super) fn configure(place: &Place, more: &str) {
+pub(crate) fn configure(place: &Place, more: &str) {
     let config = files::read_text_now(&place.config(), 64 * 1024).unwrap();
     let config = format!("{}{more}", *config);
     files::write_private(&place.config(), config.as_bytes()).unwrap();
 }
 
 /// Writes `~/.aws/config`.
-pub(super) fn write_profiles(place: &Place, text: &str) {
+pub(crate) fn write_profiles(place: &Place, text: &str) {
     let folder = place.home().join(".aws");
     std::fs::create_dir_all(&folder).unwrap();
     files::write_private(&folder.join("config"), text.as_bytes()).unwrap();

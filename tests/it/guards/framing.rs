@@ -158,6 +158,66 @@ fn what_a_body_might_hide_is_not_answered_with_credentials() {
     assert!(again.is_none(), "{again:?}");
 }
 
+/// Chunks that some reader might take for others. `{inner}` stands for a whole request.
+const TRICKS: &[&str] = &[
+    "0x2\r\n{}\r\n0\r\n\r\n{inner}",
+    "-2\r\n{}\r\n0\r\n\r\n{inner}",
+    "+2\r\n{}\r\n0\r\n\r\n{inner}",
+    "\r\n2\r\n{}\r\n0\r\n\r\n{inner}",
+    "2\n{}\n0\n\n{inner}",
+    "2\r{}\r0\r\r{inner}",
+    "2\r\n{}0\r\n\r\n{inner}",
+    "2\r\n{}\n0\r\n\r\n{inner}",
+    "2\r\n{}XX0\r\n\r\n{inner}",
+    "2;a\n\r\n{}\r\n0\r\n\r\n{inner}",
+    "10000000000000002\r\n{}\r\n0\r\n\r\n{inner}",
+    "fffffffffffffffff\r\n{}\r\n0\r\n\r\n{inner}",
+    "2,2\r\n{}\r\n0\r\n\r\n{inner}",
+    "two\r\n{}\r\n0\r\n\r\n{inner}",
+    "2\0\r\n{}\r\n0\r\n\r\n{inner}",
+];
+
+#[test]
+fn what_malformed_chunks_might_hide_is_nobodys_request() {
+    let served = Served::new();
+    let inner = format!("GET {PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let head = "POST /v1/lease HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for trick in TRICKS {
+        let body = trick.replace("{inner}", &inner);
+        // Here POST has a meaning, and the caller needs no token.
+        let mut stream = served.daemon.unix();
+        if let Some(reply) = exchange(&mut stream, format!("{head}{body}")) {
+            assert!([400, 403].contains(&reply.status), "{trick:?}: {reply:?}");
+            assert!(!is_leaking(&reply), "{trick:?}");
+            let again = receive(&mut stream, true);
+            assert!(again.is_none(), "{trick:?}: {again:?}");
+        }
+    }
+}
+
+#[test]
+fn a_line_that_ends_without_cr_ends_all_the_same() {
+    // RFC 9112, 2.2, leaves that open: what is in such a line must not go unseen.
+    let served = Served::new();
+    let bare = served.request_with("").replace("\r\n", "\n");
+    assert_eq!(served.answer(bare).status, 200);
+    for hidden in [
+        "X: a\nHost: 127.0.0.1\r\n",
+        "X: a\nOrigin: null\r\n",
+        "X: a\nX-Forwarded-For: 10.0.0.1\r\n",
+        "X: a\nContent-Length: 5\r\n",
+        "X: a\nTransfer-Encoding: chunked\r\n",
+    ] {
+        let reply = served.answer(served.request_with(hidden));
+        assert_eq!(reply.status, 403, "{hidden:?}");
+    }
+    // Nor is what stands after an empty line a part of the request before it.
+    let mut stream = served.daemon.tcp();
+    let request = served.request_with("X: a\n\nGET / HTTP/1.1\r\nHost: 127.0.0.1\r\n");
+    assert_eq!(exchange(&mut stream, request).unwrap().status, 200);
+    assert_eq!(receive(&mut stream, true).unwrap().status, 403);
+}
+
 #[test]
 fn requests_in_one_packet_are_answered_in_their_order() {
     let served = Served::new();

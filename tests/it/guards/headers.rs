@@ -22,6 +22,19 @@ const OF_PROXIES: &[&str] = &[
     "X-Real-IP: 10.0.0.1",
     "x-real-ip: 127.0.0.1",
     "Proxy-Connection: keep-alive",
+    "X-Original-URL: /v1/credentials",
+    "X-Original-Host: 127.0.0.1",
+    "X-Original-Forwarded-For: 10.0.0.1",
+    "X-Rewrite-URL: /v1/credentials",
+    "Client-IP: 10.0.0.1",
+    "X-Client-IP: 10.0.0.1",
+    "X-Cluster-Client-IP: 10.0.0.1",
+    "True-Client-IP: 10.0.0.1",
+    "Fastly-Client-IP: 10.0.0.1",
+    "CF-Connecting-IP: 10.0.0.1",
+    "CDN-Loop: cloudflare",
+    "X-Varnish: 1",
+    "X-Envoy-External-Address: 10.0.0.1",
 ];
 
 /// As browsers mark what pages make them send.
@@ -42,6 +55,16 @@ const OF_BROWSERS: &[&str] = &[
     "Sec-Fetch-Dest: document",
     "Sec-Fetch-User: ?1",
     "Sec-Fetch-Storage-Access: none",
+    "Sec-CH-UA: \"Chromium\";v=\"156\"",
+    "sec-ch-ua-platform: \"Linux\"",
+    "Sec-GPC: 1",
+    "Sec-Purpose: prefetch",
+    "Sec-WebSocket-Version: 13",
+    "DNT: 1",
+    "Upgrade-Insecure-Requests: 1",
+    "Service-Worker: script",
+    "Ping-From: http://127.0.0.1/",
+    "Ping-To: http://127.0.0.1/",
     "Access-Control-Request-Method: GET",
     "Access-Control-Request-Headers: authorization",
     "Access-Control-Request-Private-Network: true",
@@ -65,6 +88,12 @@ const OF_CLIENTS: &[&str] = &[
     // As tracing agents add to whatever a program asks over HTTP.
     "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     "X-Amzn-Trace-Id: Root=1-67891233-abcdef012345678912345678",
+    "X-Amzn-Trace-Id: Root=1-67891233-abcdef012345678912345678;Parent=463ac35c9f6413ad;Sampled=1",
+    "baggage: userId=alice",
+    "b3: 80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1",
+    "X-B3-TraceId: 80f198ee56343ba864fe8b2a57d3eff7",
+    "x-datadog-trace-id: 1",
+    "X-Request-ID: 1",
     "Range: bytes=0-1",
     "If-None-Match: *",
     "If-Modified-Since: Thu, 01 Jan 2099 00:00:00 GMT",
@@ -109,15 +138,15 @@ fn what_sdks_send_changes_nothing_in_the_answer() {
 }
 
 #[test]
-fn an_ask_for_a_web_socket_or_for_http_2_is_answered_as_any_other() {
+fn an_ask_for_http_2_is_answered_as_any_other_and_one_for_a_web_socket_refused() {
     let served = Served::new();
-    for headers in [
-        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
-        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
-    ] {
-        let reply = served.answer(served.request_with(headers));
-        assert_eq!(reply.status, 200, "{headers}");
-        assert_eq!(reply.header("upgrade"), None);
-    }
+    let http_2 =
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n";
+    let reply = served.answer(served.request_with(http_2));
+    assert_eq!((reply.status, reply.header("upgrade")), (200, None));
+    // No page can leave its origin out, but other programs can.
+    let web_socket = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let reply = served.answer(served.request_with(web_socket));
+    assert_eq!((reply.status, reply.header("upgrade")), (403, None));
 }

@@ -2,17 +2,13 @@
 
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
-use credd::clock::SystemClock;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SocketType, bind, connect, ipproto, recv, socket};
 
-use super::{PATH, Served};
-use crate::serving::daemon::InProcess;
+use super::Served;
 use crate::serving::skipped;
-use crate::serving::upstream::Upstream;
 use crate::serving::wire::exchange;
 
 #[test]
@@ -81,23 +77,18 @@ impl Packet {
 
 #[test]
 fn a_connection_from_another_address_of_the_host_is_not_taken() {
-    // As route_localnet lets a neighbour's packets in: to loopback, but not from there.
+    // As route_localnet lets a neighbour's packets in: loopback here, but not there.
     let Some(own) = an_address_that_is_not_loopback() else {
         skipped("this host has no other address than loopback");
         return;
     };
-    let upstream = Upstream::hanging();
-    let identities = [("default", upstream.uri("/"))];
-    let daemon = InProcess::start(Arc::new(SystemClock::new()), &identities);
+    let served = Served::new();
+    // Not what a client does, but what the kernel lets it do.
     let client = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     bind(&client, &SocketAddr::from((own, 0))).unwrap();
-    connect(&client, &daemon.address).unwrap();
+    connect(&client, &served.daemon.address).unwrap();
     let mut stream = TcpStream::from(client);
-    let request = format!(
-        "GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {}\r\n\r\n",
-        daemon.token
-    );
-    assert!(exchange(&mut stream, request).is_none());
+    assert!(exchange(&mut stream, served.request_with("")).is_none());
 }
 
 /// The one that packets to far away would come from; none are sent.

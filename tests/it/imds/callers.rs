@@ -121,3 +121,48 @@ fn a_narrowed_identity_goes_by_the_name_that_it_is_asked_for() {
     assert_eq!(instance.get(&format!("{ROLE}dev")).status, 200);
     assert_eq!(instance.get(&format!("{ROLE}dev-narrowed")).status, 404);
 }
+
+#[test]
+fn the_audit_log_has_a_line_for_each_hand_out_and_each_denial_and_none_for_the_way_there() {
+    let instance = Instance::new();
+    let token = shown(&instance.token());
+    let user_agent = "User-Agent: Boto3/1.42\r\n";
+    let headers = format!("{token}{user_agent}");
+    for path in [ROLE, REGION, DOCUMENT, "/latest/meta-data/iam/info"] {
+        assert_eq!(instance.ask("GET", path, &headers).status, 200);
+    }
+    let path = format!("{ROLE}default");
+    assert_eq!(instance.ask("GET", &path, &headers).status, 200);
+    let denied = [
+        (401, instance.ask("GET", &path, user_agent)),
+        (
+            403,
+            instance.ask("GET", &path, &format!("{headers}Via: 1.1 x\r\n")),
+        ),
+        (404, instance.ask("GET", &format!("{ROLE}other"), &headers)),
+    ];
+    for (status, reply) in denied {
+        assert_eq!(reply.status, status);
+    }
+    let lines = instance.daemon.audit_log();
+    let said: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            assert_eq!(line["listener"], "imds");
+            (line["decision"].as_str().unwrap(), &line["identity"])
+        })
+        .collect();
+    let (default, nothing) = (serde_json::json!("default"), serde_json::Value::Null);
+    assert_eq!(
+        said,
+        [
+            ("granted", &default),
+            ("denied", &nothing),
+            ("denied", &nothing),
+            ("denied", &nothing),
+        ],
+        "{lines:#?}"
+    );
+    assert_eq!(lines[0]["rule"], "allow[1]");
+    assert_eq!(lines[0]["user_agent"], "Boto3/1.42");
+}

@@ -3,6 +3,8 @@
 
 use std::io::Write;
 
+use credd::audit::Outlets;
+
 use super::*;
 use crate::serving::eventually;
 use crate::serving::upstream::Answer;
@@ -110,6 +112,7 @@ fn no_token_and_no_credentials_are_in_the_log_at_its_most_talkative() {
     let parts = credd::daemon::Parts {
         config: config(&Told::default(), &upstream),
         environment: Arc::new(Environment::default()),
+        outlets: Outlets::to(std::io::sink()),
         runtime_directory: directory.path().to_owned(),
         is_on_ec2: false,
         clock: clock as _,
@@ -151,10 +154,7 @@ fn no_token_and_no_credentials_are_in_the_log_at_its_most_talkative() {
         asking.join().unwrap()
     });
     let log = journal.text();
-    assert!(
-        log.contains("ready to serve") && log.contains("denied"),
-        "{log}"
-    );
+    assert!(log.contains("ready to serve"), "{log}");
     for secret in [
         token.as_str(),
         upstream::SECRET,

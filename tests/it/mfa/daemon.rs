@@ -140,7 +140,9 @@ fn a_monitoring_system_sees_what_is_pending_and_when_sessions_end() {
             String::from_utf8(reply.body).unwrap()
         };
         let lines = |text: String| -> Vec<String> {
-            let samples = text.lines().filter(|line| !line.starts_with('#'));
+            let samples = text
+                .lines()
+                .filter(|line| line.starts_with("credd_challenge_"));
             samples.map(str::to_owned).collect()
         };
         let pending = "credd_challenge_pending{identity=\"ops-mfa\"}";

@@ -39,6 +39,7 @@ use crate::support::clock::TestClock;
 use crate::support::fake_aws::{Call, FakeAws, Role};
 use crate::support::journal::Journal;
 use crate::support::patience::{settle, until};
+use crate::support::sinks;
 
 const KEY: &str = "AKIAFAKEUSER0001";
 const OTHER_KEY: &str = "AKIAFAKEUSER0002";
@@ -52,6 +53,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
 fn code(digits: &str) -> MfaCode {
+    sinks::secret(digits);
     MfaCode::parse(digits).unwrap()
 }
 

@@ -53,6 +53,7 @@ async fn herd(call: Call) {
         environment: Arc::new(Environment::default()),
         runtime_directory: directory.clone(),
         is_on_ec2: false,
+        outlets: credd::audit::Outlets::to(std::io::sink()),
         clock: Arc::clone(&clock) as SharedClock,
         draws: |_| Box::new(random::SystemDraws),
     })

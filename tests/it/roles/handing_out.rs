@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use credd::config::Config;
 use credd::daemon::{Daemon, runtime_directory};
 use credd::os::{files, process};
-use credd::serve;
+use credd::serve::Site;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -13,32 +13,38 @@ use super::*;
 use crate::support::news::tell;
 
 /// A daemon over real sockets.
-struct Served {
-    ground: Ground,
+pub(super) struct Served {
+    pub(super) ground: Ground,
     address: String,
     token: String,
-    journal: Journal,
+    pub(super) journal: Journal,
+    /// What is served.
+    pub(super) site: Arc<Site>,
     _running: JoinSet<()>,
 }
 
 impl Served {
     async fn start(ground: Ground, identities: &[(&str, Link)]) -> Self {
-        let journal = Journal::begin();
-        let directory = ground.folder.path().join("run");
         let named = identities
             .iter()
             .map(|(name, link)| (IdentityName::parse(name).unwrap(), vec![link.clone()]));
+        let config = Config {
+            identities: named.collect(),
+            ..Config::default()
+        };
+        Self::of_config(ground, config).await
+    }
+
+    /// On any port.
+    pub(super) async fn of_config(ground: Ground, mut config: Config) -> Self {
+        config.serve.http = vec!["127.0.0.1:0".parse().unwrap()];
+        let journal = Journal::begin();
+        let directory = ground.folder.path().join("run");
         let daemon = Daemon::start(credd::daemon::Parts {
             is_on_ec2: false,
-            config: Config {
-                serve: serve::Config {
-                    http: vec!["127.0.0.1:0".parse().unwrap()],
-                    ..serve::Config::default()
-                },
-                identities: named.collect(),
-                ..Config::default()
-            },
+            config,
             environment: ground.environment(),
+            outlets: credd::audit::Outlets::to(std::io::sink()),
             runtime_directory: directory.clone(),
             clock: Arc::clone(&ground.clock) as SharedClock,
             draws: |_| Box::new(Chance::new(1)),
@@ -48,23 +54,32 @@ impl Served {
         let url = daemon.site().url.clone().unwrap();
         let token = runtime_directory::token_file(&directory);
         let token = files::read_text_now(&token, 1000).unwrap().to_string();
+        let site = Arc::clone(daemon.site());
         let mut running = JoinSet::new();
         running.spawn(async move { daemon.run(std::future::pending()).await.unwrap() });
         Self {
             address: url.strip_prefix("http://").unwrap().to_owned(),
             token,
             journal,
+            site,
             ground,
             _running: running,
         }
     }
 
     fn asking(&self, identity: &str) -> impl Future<Output = String> + Send + use<> {
+        self.asking_with(&self.token, identity)
+    }
+
+    pub(super) fn asking_with(
+        &self,
+        token: &str,
+        identity: &str,
+    ) -> impl Future<Output = String> + Send + use<> {
         let address = self.address.clone();
         let request = format!(
             "GET /v1/credentials/{identity} HTTP/1.1\r\nHost: {address}\r\n\
-             Authorization: {}\r\nConnection: close\r\n\r\n",
-            self.token
+             Authorization: {token}\r\nConnection: close\r\n\r\n",
         );
         async move {
             let mut stream = TcpStream::connect(&address).await.unwrap();
@@ -75,11 +90,20 @@ impl Served {
         }
     }
 
-    async fn status(&self) -> String {
+    pub(super) async fn status(&self) -> String {
+        self.administer("GET /v1/status", "").await
+    }
+
+    /// Asks the admin socket.
+    pub(super) async fn administer(&self, what: &str, body: &str) -> String {
         let socket = runtime_directory::admin_socket(&self.ground.folder.path().join("run"));
         let mut stream = UnixStream::connect(socket).await.unwrap();
-        let request = b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).await.unwrap();
+        let request = format!(
+            "{what} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
@@ -151,7 +175,7 @@ fn keys_of_which_aws_makes_no_session_are_not_served_either() {
     run(async || {
         let ground = Ground::new().await;
         let keys = ground.keys();
-        let message = "User: arn:aws:iam::1:user/CANARY is not authorized";
+        let message = "User: arn:aws:iam::1:user/said-by-sts is not authorized";
         refuse(
             &ground.aws,
             Call::GetSessionToken,
@@ -164,7 +188,7 @@ fn keys_of_which_aws_makes_no_session_are_not_served_either() {
         assert!(ops.starts_with("HTTP/1.1 403"), "{ops}");
         // What an upstream says is for operators.
         assert!(
-            ops.contains("AccessDenied") && !ops.contains(CANARY),
+            ops.contains("AccessDenied") && !ops.contains("said-by-sts"),
             "{ops}"
         );
         assert!(served.status().await.contains("is not authorized"));

@@ -6,6 +6,7 @@ mod clocks;
 mod endpoints;
 mod files;
 mod handing_out;
+mod narrowing;
 mod questions;
 mod refusals;
 mod sources;

@@ -1,13 +1,15 @@
 //! A daemon on a thread of the test's own process.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
 use credd::api::StatusReport;
+use credd::audit::Outlets;
 use credd::clock::SharedClock;
 use credd::config::Config;
 use credd::daemon::{Daemon, Parts, runtime_directory};
@@ -18,10 +20,12 @@ use credd::providers::chain::Link;
 use credd::providers::container;
 use credd::random::SystemDraws;
 use credd::serve::{self, Site};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::eventually;
+use crate::support::sinks;
 
 pub(crate) struct InProcess {
     pub(crate) address: SocketAddr,
@@ -31,6 +35,7 @@ pub(crate) struct InProcess {
     pub(crate) token: String,
     site: Arc<Site>,
     directory: TempDir,
+    audited: Audited,
     /// Ends the daemon when dropped.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -48,7 +53,7 @@ impl InProcess {
         identities: &[(&str, String)],
         address: &str,
     ) -> Self {
-        let config = config(from_containers(identities), address);
+        let config = config(self::identities(identities), address);
         Self::with(clock, config, Environment::default())
     }
 
@@ -67,10 +72,29 @@ impl InProcess {
 
     /// Serves what `config` says.
     pub(crate) fn with(clock: SharedClock, config: Config, environment: Environment) -> Self {
+        let audited = Audited::default();
+        let outlets = Outlets::to(audited.clone());
+        Self::leaving_by(outlets, audited, clock, config, environment)
+    }
+
+    /// The same with an audit log that goes elsewhere.
+    pub(crate) fn audited_by(outlets: Outlets, clock: SharedClock, config: Config) -> Self {
+        let nothing = Audited::default();
+        Self::leaving_by(outlets, nothing, clock, config, Environment::default())
+    }
+
+    fn leaving_by(
+        outlets: Outlets,
+        audited: Audited,
+        clock: SharedClock,
+        config: Config,
+        environment: Environment,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let parts = Parts {
             config,
             environment: Arc::new(environment),
+            outlets,
             runtime_directory: directory.path().to_owned(),
             is_on_ec2: false,
             clock,
@@ -98,12 +122,14 @@ impl InProcess {
         let (site, imds) = site.recv().unwrap();
         let url = site.url.as_deref().unwrap();
         let token = files::read_text_now(&site.token_file, 1024).unwrap();
+        sinks::secret(&token);
         Self {
             address: url.strip_prefix("http://").unwrap().parse().unwrap(),
             imds,
             token: token.to_string(),
             site,
             directory,
+            audited,
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -149,22 +175,47 @@ impl InProcess {
         drop(self.stop.take());
     }
 
+    /// The whole audit log, and the end of the daemon.
+    pub(crate) fn audit_log(mut self) -> Vec<Value> {
+        self.stop();
+        self.thread.take().unwrap().join().unwrap();
+        let lines = self.audited.0.lock().unwrap();
+        let lines = std::str::from_utf8(&lines).unwrap().lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
     /// Whether it has.
     pub(crate) fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
 
-/// Identities, each from the container endpoint at its URI.
-pub(crate) fn from_containers(identities: &[(&str, String)]) -> BTreeMap<IdentityName, Vec<Link>> {
+/// What an audit log holds that goes to stderr.
+#[derive(Debug, Clone, Default)]
+struct Audited(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Audited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One identity from each container endpoint.
+pub(crate) fn identities(identities: &[(&str, String)]) -> BTreeMap<IdentityName, Vec<Link>> {
     let link = |uri: &String| {
         Link::Container(container::Config {
             uri: Some(uri.clone()),
             ..container::Config::default()
         })
     };
-    let identities = identities.iter();
     identities
+        .iter()
         .map(|(name, uri)| (IdentityName::parse(name).unwrap(), vec![link(uri)]))
         .collect()
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::eventually;
+use crate::support::sinks;
 
 /// A folder with a home, a runtime directory and a config.
 pub(crate) struct Place {
@@ -76,9 +77,9 @@ impl Place {
     }
 
     pub(crate) fn token(&self) -> String {
-        files::read_text_now(&self.token_file(), 1024)
-            .unwrap()
-            .to_string()
+        let token = files::read_text_now(&self.token_file(), 1024).unwrap();
+        sinks::secret(&token);
+        token.to_string()
     }
 
     /// `credd` with these words, and with nothing in its environment that is not said here.
@@ -99,6 +100,7 @@ impl Place {
             .env("RUNTIME_DIRECTORY", self.runtime())
             .env("CREDD_CONFIG", self.config())
             .stdin(Stdio::null());
+        sinks::trace(&mut command);
         command
     }
 
@@ -129,6 +131,10 @@ impl Place {
             assert!(running.try_end().is_none(), "{}", running.output());
             self.run(&["status"]).is_success().then_some(())
         });
+        // Taken down, if it is there.
+        if sinks::are_kept() && self.token_file().exists() {
+            self.token();
+        }
         running
     }
 
@@ -169,6 +175,8 @@ impl Said {
         let mut pipes = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         pipes.0.read_to_string(&mut stdout).unwrap();
         pipes.1.read_to_string(&mut stderr).unwrap();
+        // What credd writes to stdout may be credentials that were asked for.
+        sinks::keep("commands.log", stderr.as_bytes());
         Self {
             status,
             stdout,
@@ -202,6 +210,7 @@ impl Said {
 pub(crate) struct Running {
     child: Child,
     file: PathBuf,
+    is_daemon: bool,
 }
 
 impl Running {
@@ -220,6 +229,7 @@ impl Running {
         Self {
             child,
             file: file.to_owned(),
+            is_daemon: command.get_args().any(|word| word == "serve"),
         }
     }
 
@@ -286,6 +296,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if self.is_daemon && sinks::are_kept() {
+            let file = format!("daemon-{}.log", self.child.id());
+            sinks::keep(&file, self.output().as_bytes());
+        }
     }
 }
 

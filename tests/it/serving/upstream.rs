@@ -9,6 +9,8 @@ use std::thread;
 use credd::clock::Timestamp;
 use serde_json::json;
 
+use crate::support::sinks;
+
 /// What is answered to a path. `None` keeps the caller waiting until the gate opens.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
@@ -38,6 +40,8 @@ pub(crate) const ACCOUNT: &str = "123456789012";
 
 /// Credentials whose life ends at `expiry`, for the path they were asked by.
 pub(crate) fn credentials(expiry: Timestamp) -> Answer {
+    sinks::secret(SECRET);
+    sinks::secret(TOKEN);
     let body = json!({
         "AccessKeyId": KEY,
         "SecretAccessKey": SECRET,
@@ -85,6 +89,10 @@ impl Upstream {
 
     pub(crate) fn uri(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn calls(&self) -> usize {

@@ -40,6 +40,7 @@ use self::connection::accept;
 use self::signature::Signature;
 use self::sts::Sts;
 use super::clock::TestClock;
+use super::sinks;
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +146,8 @@ impl Set {
     }
 
     pub(crate) fn body(&self) -> Value {
+        sinks::secret(&format!("{CANARY}-secret-{}", self.serial));
+        sinks::secret(&format!("{CANARY}-token-{}", self.serial));
         json!({
             "Code": "Success",
             "LastUpdated": self.issued.to_string(),
@@ -445,8 +448,9 @@ impl World {
             return Reply::status(400);
         };
         self.issued_tokens += 1;
-        Reply::text(format!("{CANARY}-imds-{}", self.issued_tokens))
-            .with(TOKEN_TTL_HEADER, lifetime)
+        let token = format!("{CANARY}-imds-{}", self.issued_tokens);
+        sinks::secret(&token);
+        Reply::text(token).with(TOKEN_TTL_HEADER, lifetime)
     }
 
     fn knows_token_of(&self, seen: &Seen) -> bool {

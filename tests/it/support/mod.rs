@@ -8,3 +8,4 @@ pub(crate) mod fake_aws;
 pub(crate) mod journal;
 pub(crate) mod news;
 pub(crate) mod patience;
+pub(crate) mod sinks;

@@ -13,6 +13,7 @@ use credd::clock::Timestamp;
 
 use self::mfa::Device;
 use super::{CANARY, FakeAws, Reply, Seen, Set};
+use crate::support::sinks;
 
 /// Whose role the metadata and the container endpoint give away.
 const HOST_ROLE: &str = "arn:aws:iam::123456789012:role/app";
@@ -115,6 +116,7 @@ pub(crate) struct Session {
 impl FakeAws {
     /// A user by a long-lived key. The same user may have several.
     pub(crate) fn user(&self, key: &str, secret: &str, arn: &str) {
+        sinks::secret(secret);
         self.world.lock().unwrap().sts.users.push(User {
             key: key.to_owned(),
             secret: secret.to_owned(),

@@ -8,6 +8,7 @@ use super::caller::Caller;
 use super::{Refusal, Role, Session, Sts, refuse};
 use crate::support::fake_aws::reply::escaped;
 use crate::support::fake_aws::{CANARY, Call, Reply, Seen};
+use crate::support::sinks;
 
 /// What a role that was assumed by a role lasts at most.
 const LONGEST_IN_A_CHAIN: Duration = Duration::from_hours(1);
@@ -204,6 +205,8 @@ impl Sts {
             principal,
             has_mfa,
         };
+        sinks::secret(&session.secret);
+        sinks::secret(&session.token);
         self.sessions.push(session.clone());
         session
     }

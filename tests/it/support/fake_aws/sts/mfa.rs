@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use aws_lc_rs::hmac;
 use credd::clock::Timestamp;
 
+use crate::support::sinks;
+
 pub(super) struct Device {
     pub(super) user: String,
     pub(super) serial: String,
@@ -37,6 +39,9 @@ impl Device {
     }
 
     pub(super) fn accept(&mut self, codes: &[&str]) {
+        for code in codes {
+            sinks::secret(code);
+        }
         let codes = codes.iter().map(|code| (*code).to_owned());
         self.codes = Codes::Good(codes.collect());
     }
@@ -62,7 +67,9 @@ fn totp(secret: &[u8], step: i64) -> String {
     let code = code.as_ref();
     let offset = usize::from(code[19] & 0xf);
     let number = u32::from_be_bytes(code[offset..offset + 4].try_into().unwrap());
-    format!("{:06}", (number & 0x7fff_ffff) % 1_000_000)
+    let code = format!("{:06}", (number & 0x7fff_ffff) % 1_000_000);
+    sinks::secret(&code);
+    code
 }
 
 #[test]

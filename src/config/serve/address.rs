@@ -1,0 +1,108 @@
+//! Addresses to listen on: those of this host that only this host can reach.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::config::PORT;
+use crate::config::findings::Findings;
+use crate::config::table::Text;
+
+/// What an endpoint may listen on besides loopback.
+pub(super) struct Kind {
+    pub(super) example: &'static str,
+    /// The address and the port of `example`.
+    ip: &'static str,
+    port: u16,
+    others: &'static [IpAddr],
+    problem: &'static str,
+    hint: &'static str,
+}
+
+/// `169.254.170.2` is the ECS agent's (ECS developer guide, "Task IAM role"), the others are the
+/// EKS Pod Identity agent's (EKS user guide, "EKS Pod Identity agent").
+pub(super) const HTTP: Kind = Kind {
+    example: "127.0.0.1:9169",
+    ip: "127.0.0.1",
+    port: PORT,
+    others: &[
+        IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+        IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    ],
+    problem: "credd listens on loopback addresses only, and on those of the ECS and EKS agents",
+    hint: "use `127.0.0.1` or `[::1]`; the agents' are `169.254.170.2`, `169.254.170.23` and \
+           `[fd00:ec2::23]`",
+};
+
+/// EC2 user guide, "Access instance metadata".
+pub(super) const IMDS: Kind = Kind {
+    example: "169.254.169.254:80",
+    ip: "169.254.169.254",
+    port: 80,
+    others: &[
+        IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    ],
+    problem: "instance metadata is served on EC2's own addresses and on loopback ones only",
+    hint: "use `169.254.169.254` or `[fd00:ec2::254]`",
+};
+
+/// All that are listened on, so that each is listed once.
+#[derive(Default)]
+pub(super) struct Addresses(BTreeSet<SocketAddr>);
+
+impl Addresses {
+    pub(super) fn read(
+        &mut self,
+        listen: &[Text<'_>],
+        kind: &Kind,
+        findings: &mut Findings,
+    ) -> Vec<SocketAddr> {
+        let mut addresses = Vec::new();
+        for text in listen {
+            let Some(address) = address(text, kind, findings) else {
+                continue;
+            };
+            // The second of two would not get the port that the first has.
+            if address.port() != 0 && !self.0.insert(address) {
+                findings
+                    .meaning(text.span.clone(), "this address is listed twice")
+                    .hint("remove it");
+            }
+            addresses.push(address);
+        }
+        addresses
+    }
+}
+
+fn address(text: &Text<'_>, kind: &Kind, findings: &mut Findings) -> Option<SocketAddr> {
+    let span = text.span.clone();
+    let Ok(address) = text.value.parse::<SocketAddr>() else {
+        findings
+            .meaning(span, "not an IP address and a port")
+            .hint(hint(text.value, kind));
+        return None;
+    };
+    if !address.ip().is_loopback() && !kind.others.contains(&address.ip()) {
+        findings.meaning(span, kind.problem).hint(kind.hint);
+        return None;
+    }
+    Some(address)
+}
+
+fn hint(text: &str, kind: &Kind) -> String {
+    let port = text
+        .rsplit_once(':')
+        .and_then(|(_, port)| port.parse::<u16>().ok())
+        .unwrap_or(kind.port);
+    let inner = text.trim_start_matches('[').trim_end_matches(']');
+    match inner.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => format!("add a port: `{address}:{port}`"),
+        Ok(IpAddr::V6(address)) if address == Ipv6Addr::LOCALHOST => {
+            format!("brackets and a port: `[{address}]:{port}`")
+        }
+        // What stands last may be a port or a part of the address.
+        Ok(IpAddr::V6(_)) => format!("brackets and a port: `[::1]:{port}`"),
+        Err(_) => format!("as in `{}:{port}`", kind.ip),
+    }
+}

@@ -1,0 +1,4 @@
+//! What the daemon's process lets others do, looked at from outside.
+
+mod config;
+mod memory;
