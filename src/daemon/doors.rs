@@ -46,6 +46,11 @@ impl Doors {
         })
     }
 
+    /// The addresses of all TCP sockets.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        [self.http(), self.imds()].concat()
+    }
+
     /// The addresses of the HTTP endpoint.
     pub(super) fn http(&self) -> Vec<SocketAddr> {
         let listeners = self.public.iter().map(|(_, listener)| listener);

@@ -122,15 +122,17 @@ impl Daemon {
         let directory = RuntimeDirectory::claim(runtime_directory)?;
         let (audit, audit_writer) = audit::open(&config.audit, outlets, random::bytes())?;
         let doors = Doors::open(&config.serve, &directory).await?;
-        let (http, imds) = (doors.http(), doors.imds());
-        let own = [http.as_slice(), imds.as_slice()].concat();
+        let own = doors.addresses();
         let tokens = Arc::new(Tokens::default());
         let token = tokens.lease(
             directory.default_token()?,
             Bearer::Token(TokenName::default()),
         );
 
-        let url = http.first().map(|address| format!("http://{address}"));
+        let url = doors
+            .http()
+            .first()
+            .map(|address| format!("http://{address}"));
         let used = UsedCodes::load(
             runtime_directory::used_codes(directory.path()),
             random::bytes(),
@@ -174,8 +176,8 @@ impl Daemon {
             url,
             token_file: runtime_directory::token_file(directory.path()),
         });
-        let meant = config.serve.imds;
-        let imds = meant.map(|meant| Arc::new(Imds::new(Arc::clone(&site), meant, &imds)));
+        let imds = config.serve.imds;
+        let imds = imds.map(|it| Arc::new(Imds::new(Arc::clone(&site), it, &doors.imds())));
         Ok(Self {
             site,
             imds,

@@ -112,13 +112,11 @@ impl Imds {
         }
         let route = Route::parse(request.uri().path());
         if request.method() == Method::PUT {
-            return match route {
-                Some(Route::Token) => self.token(asking),
-                _ => {
-                    let message = "only /latest/api/token is put to";
-                    Err(refused(Refusal::forbidden("AccessDenied", message)))
-                }
-            };
+            if route == Some(Route::Token) {
+                return self.token(asking);
+            }
+            let message = "only /latest/api/token is put to";
+            return Err(refused(Refusal::forbidden("AccessDenied", message)));
         }
         self.check_token(asking).map_err(refused)?;
         // At each request, whatever was decided when the token was given.
