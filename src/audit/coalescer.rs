@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 /// How long a line takes repeats, from the first on.
 pub const WINDOW: Duration = Duration::from_secs(1);
 
-/// Lines that wait to be written, at most: about 1.5 MiB.
+/// Lines that wait to be written, at most: of usual ones 1.5 MiB. As many may be under way.
 pub const CAPACITY: usize = 2048;
 
 /// Lines that are written without waiting for their repeats, so that there is room again.

@@ -111,8 +111,8 @@ impl Event<'_> {
         let Caller {
             uid, pid, token, ..
         } = &self.caller;
-        (&self.rule, &self.identity, &self.listener).hash(&mut hasher);
-        (uid, pid, token, self.access_key).hash(&mut hasher);
+        // What tells callers and sets apart; each more would cost every repeat.
+        (uid, pid, self.access_key, &self.identity, token).hash(&mut hasher);
         if let Decision::Denied(why) = &self.decision {
             why.hash(&mut hasher);
         }

@@ -29,7 +29,7 @@ pub fn open(
     outlets: Outlets,
     process: [u8; 4],
 ) -> Result<(Audit, Writer), Unusable> {
-    let to = config.to.clone().unwrap_or(outlets.by_default.clone());
+    let to = config.to.clone().unwrap_or_else(|| outlets.usual());
     let sink = Sink::open(&to, outlets)?;
     let thread = Thread::start(sink).map_err(|error| Unusable::new(&to, error))?;
     let audit = Audit::new(process);

@@ -100,10 +100,13 @@ impl User {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Process {
     pub pid: i32,
+    /// For a script, its interpreter. Whoever runs a program can have it do anything, by
+    /// `LD_PRELOAD` say: this tells apart the programs of a user who means no harm.
     pub executable: Option<PathBuf>,
-    /// `app.service`
+    /// Of the system's service manager: `app.service`, and `user@UID.service` for all that a
+    /// user's own manager runs.
     pub unit: Option<Arc<str>>,
-    /// The id that the container engine has given.
+    /// The id that the container engine has given, in full.
     pub container: Option<Arc<str>>,
 }
 

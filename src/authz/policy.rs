@@ -1,5 +1,7 @@
 //! The decision, and why.
 
+use std::path::Path;
+
 use super::caller::{Caller, Facts, ListenerName, Transport};
 use super::rule::{Conditions, Key, Opening, Opens, Rule, RuleName};
 use super::tokens::{Bearer, Presented};
@@ -142,6 +144,12 @@ impl Policy {
     /// What must be found out about each caller.
     pub fn facts(&self) -> Facts {
         self.facts
+    }
+
+    /// Whether a rule is about this executable.
+    pub fn names_executable(&self, path: &Path) -> bool {
+        let mut named = self.rules.iter().map(|rule| &rule.caller.executable);
+        named.any(|named| named.as_deref() == Some(path))
     }
 
     pub fn rules(&self) -> &[Rule] {

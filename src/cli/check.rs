@@ -9,6 +9,7 @@ use crate::credentials::described;
 use crate::environment::Environment;
 use crate::identity::IdentityName;
 use crate::os::process;
+use crate::serve::Witness;
 
 pub(super) fn run(arguments: &CheckArguments, environment: Environment) -> Outcome {
     // A dry run does what the config says.
@@ -26,11 +27,24 @@ pub(super) fn run(arguments: &CheckArguments, environment: Environment) -> Outco
         "ok: {origin}: identities {}",
         identities.join(", ")
     ))?;
+    warn_of_untold_callers(&config);
     dry_run::warn_of_keys_on_an_instance(&config, &environment)?;
     if arguments.dry_run {
         return dry_run::run(config, environment);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says so where the rules need more than this process is told. The daemon may have other rights.
+fn warn_of_untold_callers(config: &Config) {
+    let witness = Witness::default();
+    let outcome = witness.suffices_for(&config.allow, &config.serve.tcp_addresses());
+    if let Err(untold) = outcome {
+        output::note(&format!(
+            "warning: where the daemon has no more rights than this command, it will not start: \
+             {untold}"
+        ));
+    }
 }
 
 /// The config, and the file it comes from if there is one.

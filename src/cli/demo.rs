@@ -20,7 +20,7 @@ use crate::identity;
 use crate::os::process;
 use crate::os::users::HostAccounts;
 use crate::random::SystemDraws;
-use crate::serve::{self, Connections, Limits, Listener};
+use crate::serve::{self, Connections, Limits, Listener, Witness};
 use crate::telemetry;
 
 pub(super) fn run(environment: &Environment) -> Outcome {
@@ -56,7 +56,11 @@ pub(super) fn run(environment: &Environment) -> Outcome {
             daemon.site().url.as_deref().unwrap_or_default(),
         )?;
         let (stopping, stopped) = watch::channel(false);
-        let connections = Arc::new(Connections::new(Arc::clone(&shared), Limits::default()));
+        let connections = Arc::new(Connections::new(
+            Arc::clone(&shared),
+            Limits::default(),
+            Witness::default(),
+        ));
         let aws = Arc::new(PretendAws::new(shared));
         let stop = async {
             termination.await;

@@ -71,7 +71,7 @@ pub(super) fn warn_of_keys_on_an_instance(config: &Config, environment: &Environ
         let surveyed = block_on(async { Ok(surveyor.survey(config.identities.keys()).await) })?;
         for (name, _) in surveyed
             .iter()
-            .filter(|(_, surveyed)| rests_on_long_lived_keys(surveyed))
+            .filter(|(name, surveyed)| !name.is_narrowed() && rests_on_long_lived_keys(surveyed))
         {
             output::note(&format!("warning: {name}: {INSTANCE_ADVICE}"));
         }

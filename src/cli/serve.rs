@@ -9,6 +9,7 @@ use super::{Failed, Outcome, SYS, ServeArguments, block_on, output};
 use crate::audit::{Destination, Outlets};
 use crate::clock::SystemClock;
 use crate::config::Trust;
+use crate::daemon::sandbox::{self, Needs};
 use crate::daemon::signals::{self, Signal};
 use crate::daemon::{Daemon, Parts, runtime_directory};
 use crate::environment::Environment;
@@ -46,6 +47,8 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
                 "there is no runtime directory: name one with --runtime-dir, or set XDG_RUNTIME_DIR",
             )
         })?;
+    runtime_directory::make_private(&runtime_directory).map_err(Failed::new)?;
+    sandbox::enter(&Needs::of(&config, &runtime_directory));
     block_on(async {
         let clock = Arc::new(SystemClock::new());
         // Before the sockets have names: a signal must not leave those behind.

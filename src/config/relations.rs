@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::findings::Findings;
 use super::identity::Read;
 use super::table::Text;
-use super::vocabulary::{nearest, quoted};
+use super::vocabulary::{is_presentable, nearest, quoted};
 use crate::aws::sts::limit;
 use crate::identity::{DEFAULT, IdentityName};
 use crate::providers::chain::Link;
@@ -30,6 +30,10 @@ impl<'t> Names<'t> {
     /// The identity that is named there, if there is one.
     pub(super) fn find(&self, text: &Text<'_>, findings: &mut Findings) -> Option<IdentityName> {
         if self.0.contains(text.value) {
+            // What is wrong with a name is told where it is given.
+            if !is_presentable(text.value) {
+                findings.hide(text.span.clone());
+            }
             return IdentityName::parse(text.value).ok();
         }
         // After a mistake in syntax, what seems to be missing may be there.

@@ -150,26 +150,25 @@ impl<'t> Entry<'t> {
     }
 
     /// The tables of an array, each with its place, which is what several headers in double
-    /// brackets make.
-    pub(super) fn tables(&self, findings: &mut Findings) -> Vec<(Range<usize>, Table<'t>)> {
+    /// brackets make. Nothing stands for what is none.
+    pub(super) fn tables(&self, findings: &mut Findings) -> Vec<Option<(Range<usize>, Table<'t>)>> {
         let DeValue::Array(array) = self.value.get_ref() else {
             self.hide(findings);
             let hint = format!("write a header in double brackets: `[[{}]]`", self.key);
             self.is_not("an array of tables", &hint, findings);
-            return Vec::new();
+            return vec![None];
         };
-        let mut tables = Vec::new();
-        for element in array {
+        let table = |element: &'t Spanned<DeValue<'t>>| {
             if let DeValue::Table(table) = element.get_ref() {
-                tables.push((element.span(), Table::of(table)));
-                continue;
+                return Some((element.span(), Table::of(table)));
             }
             findings.hide_values(element);
             let message = format!("`{}` holds tables only, not {}", self.key, kind(element));
             let hint = format!("write each below a header of its own: `[[{}]]`", self.key);
             findings.meaning(element.span(), message).hint(hint);
-        }
-        tables
+            None
+        };
+        array.iter().map(table).collect()
     }
 
     pub(super) fn string(&self, example: &str, findings: &mut Findings) -> Option<Text<'t>> {

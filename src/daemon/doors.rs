@@ -51,8 +51,14 @@ impl Doors {
         [self.http(), self.imds()].concat()
     }
 
+    /// Of the HTTP endpoint.
+    pub(super) fn url(&self) -> Option<String> {
+        let address = *self.http().first()?;
+        Some(format!("http://{address}"))
+    }
+
     /// The addresses of the HTTP endpoint.
-    pub(super) fn http(&self) -> Vec<SocketAddr> {
+    fn http(&self) -> Vec<SocketAddr> {
         let listeners = self.public.iter().map(|(_, listener)| listener);
         listeners.filter_map(Listener::tcp_address).collect()
     }

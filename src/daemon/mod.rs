@@ -3,6 +3,7 @@
 mod announcer;
 mod doors;
 pub mod runtime_directory;
+pub mod sandbox;
 pub mod signals;
 
 use std::fmt;
@@ -28,7 +29,10 @@ use crate::providers::Surroundings;
 use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
-use crate::serve::{self, Admin, Admins, BindError, Connections, Imds, Limits, Public, Site};
+use crate::serve::{
+    self, Admin, Admins, BindError, Connections, Imds, ImdsConfig, Limits, Public, Site, Untold,
+    Witness,
+};
 use announcer::Announcer;
 use doors::Doors;
 use runtime_directory::{RuntimeDirectory, Unusable};
@@ -54,12 +58,13 @@ pub struct Parts {
 /// A daemon whose sockets are bound and whose identities are about to be refreshed.
 pub struct Daemon {
     site: Arc<Site>,
-    imds: Option<Arc<Imds>>,
+    imds: Option<ImdsConfig>,
     surveyor: Surveyor,
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
     doors: Doors,
     limits: Limits,
+    witness: Witness,
     announcer: Announcer,
     audit_writer: audit::Writer,
     clock: SharedClock,
@@ -74,6 +79,8 @@ pub enum StartError {
     RuntimeDirectory(Unusable),
     Audit(audit::Unusable),
     Bind(BindError),
+    /// The rules ask for more about callers than the kernel tells here.
+    Callers(Untold),
 }
 
 impl fmt::Display for StartError {
@@ -82,6 +89,7 @@ impl fmt::Display for StartError {
             Self::RuntimeDirectory(error) => error.fmt(formatter),
             Self::Audit(error) => error.fmt(formatter),
             Self::Bind(error) => error.fmt(formatter),
+            Self::Callers(error) => error.fmt(formatter),
         }
     }
 }
@@ -106,6 +114,12 @@ impl From<BindError> for StartError {
     }
 }
 
+impl From<Untold> for StartError {
+    fn from(error: Untold) -> Self {
+        Self::Callers(error)
+    }
+}
+
 impl Daemon {
     /// Claims everything that only one instance may have, in the order in which a failure does
     /// the least harm: the directory, the ports, then the names of the sockets.
@@ -119,6 +133,8 @@ impl Daemon {
             clock,
             draws,
         } = parts;
+        let witness = Witness::default();
+        witness.suffices_for(&config.allow, &config.serve.tcp_addresses())?;
         let directory = RuntimeDirectory::claim(runtime_directory)?;
         let (audit, audit_writer) = audit::open(&config.audit, outlets, random::bytes())?;
         let doors = Doors::open(&config.serve, &directory).await?;
@@ -128,11 +144,6 @@ impl Daemon {
             directory.default_token()?,
             Bearer::Token(TokenName::default()),
         );
-
-        let url = doors
-            .http()
-            .first()
-            .map(|address| format!("http://{address}"));
         let used = UsedCodes::load(
             runtime_directory::used_codes(directory.path()),
             random::bytes(),
@@ -173,19 +184,18 @@ impl Daemon {
             tokens,
             audit,
             challenges,
-            url,
+            url: doors.url(),
             token_file: runtime_directory::token_file(directory.path()),
         });
-        let imds = config.serve.imds;
-        let imds = imds.map(|it| Arc::new(Imds::new(Arc::clone(&site), it, &doors.imds())));
         Ok(Self {
             site,
-            imds,
+            imds: config.serve.imds,
             surveyor,
             identities,
             begun,
             doors,
             limits: config.serve.limits,
+            witness,
             announcer,
             audit_writer,
             clock,
@@ -207,7 +217,7 @@ impl Daemon {
     /// Runs until `stop` completes, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
-        let connections = Connections::new(Arc::clone(&self.clock), self.limits);
+        let connections = Connections::new(Arc::clone(&self.clock), self.limits, self.witness);
         // Whoever crowds the public sockets keeps nobody off the admin socket.
         let apart = Arc::new(connections.apart(Limits::default()));
         let connections = Arc::new(connections);
@@ -215,6 +225,7 @@ impl Daemon {
         let public = Arc::new(Public {
             site: Arc::clone(&self.site),
         });
+        let addresses = self.doors.imds();
         let Doors {
             public: listeners,
             imds: imds_listeners,
@@ -227,6 +238,7 @@ impl Daemon {
             listening.spawn(serving);
         }
         if let Some(imds) = self.imds {
+            let imds = Arc::new(Imds::new(Arc::clone(&self.site), imds, &addresses));
             for listener in imds_listeners {
                 let (imds, connections) = (Arc::clone(&imds), Arc::clone(&connections));
                 let name = ListenerName::imds();

@@ -149,7 +149,8 @@ impl RuntimeDirectory {
     }
 }
 
-fn make_private(path: &Path) -> Result<(), Unusable> {
+/// Makes the directory where it is missing, and sees to it that only its owner can write there.
+pub fn make_private(path: &Path) -> Result<(), Unusable> {
     let failed = |attempt| {
         move |cause| Unusable::Io {
             attempt,

@@ -1,10 +1,13 @@
 //! What only the operating system can do; the only home of `unsafe`.
 
+pub mod cgroup;
 pub mod files;
 pub mod host;
 pub mod memory;
 pub mod ownership;
 pub mod peer;
 pub mod process;
+pub mod sandbox;
 pub mod secret_memory;
+pub mod sock_diag;
 pub mod users;

@@ -1,47 +1,168 @@
 //! The other end of a Unix socket, by the kernel's word.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::ffi::c_int;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::io::Errno;
+
+use super::cgroup::{self, Membership};
+use super::{files, process};
 
 /// Who had connected, as it was at that moment (`SO_PEERCRED`, unix(7)).
 #[derive(Debug)]
 pub struct UnixPeer {
     pub uid: u32,
     pub gid: u32,
-    /// Supplementary groups (`SO_PEERGROUPS`).
-    pub groups: Arc<[u32]>,
+    /// Supplementary groups (`SO_PEERGROUPS`); none on kernels older than Linux 4.13.
+    pub groups: Vec<u32>,
     pub process: PeerProcess,
 }
 
 /// A process that cannot be taken for another one that gets its number later.
 #[derive(Debug)]
 pub struct PeerProcess {
-    pub pid: i32,
-    /// `SO_PEERPIDFD`; older kernels than Linux 6.5 have none.
-    pidfd: Option<OwnedFd>,
+    /// `None` for one in a PID namespace that is not this process's, nor below it.
+    pub pid: Option<i32>,
+    handle: Handle,
+}
+
+#[derive(Debug)]
+enum Handle {
+    /// A pidfd (`SO_PEERPIDFD`).
+    Held(OwnedFd),
+    /// The process had ended before it was asked for.
+    Gone,
+    /// Older kernels than Linux 6.5 have no such thing.
+    Unknown,
 }
 
 /// Asks the kernel about a connected Unix socket.
 pub fn of_unix(socket: &impl AsFd) -> io::Result<UnixPeer> {
-    let credentials = rustix::net::sockopt::socket_peercred(socket)?;
+    // rustix takes the pid for one that is never 0, which those of foreign namespaces are.
+    let mut credentials = [0; 3]; // struct ucred
+    option(socket, libc::SO_PEERCRED, &mut credentials)?;
+    let [pid, uid, gid] = credentials;
     Ok(UnixPeer {
-        uid: credentials.uid.as_raw(),
-        gid: credentials.gid.as_raw(),
-        groups: Arc::new([]),
+        uid,
+        gid,
+        groups: groups(socket)?,
         process: PeerProcess {
-            pid: credentials.pid.as_raw_nonzero().get(),
-            pidfd: None,
+            pid: Some(pid.cast_signed()).filter(|pid| *pid > 0),
+            handle: handle(socket)?,
         },
     })
+}
+
+/// Whether this kernel tells which process is at the other end of a socket, in a way that outlasts
+/// the reuse of its number.
+pub fn are_processes_known() -> bool {
+    let pair = std::os::unix::net::UnixStream::pair();
+    let handle = pair.and_then(|(end, _other)| handle(&end));
+    matches!(handle, Ok(Handle::Held(_)))
+}
+
+fn groups(socket: &impl AsFd) -> io::Result<Vec<u32>> {
+    const USUAL: usize = 32;
+    const MOST: usize = 65536; // NGROUPS_MAX, limits.h
+    for room in [USUAL, MOST] {
+        let mut groups = vec![0; room];
+        match option(socket, libc::SO_PEERGROUPS, &mut groups) {
+            Ok(count) => {
+                groups.truncate(count);
+                return Ok(groups);
+            }
+            Err(Errno::RANGE) => {}
+            Err(Errno::NOPROTOOPT) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn handle(socket: &impl AsFd) -> io::Result<Handle> {
+    let mut descriptor = [0];
+    match option(socket, libc::SO_PEERPIDFD, &mut descriptor) {
+        Ok(1) => Ok(Handle::Held(owned(descriptor[0].cast_signed()))),
+        Ok(_) | Err(Errno::NOPROTOOPT) => Ok(Handle::Unknown),
+        // Of a process that has been reaped: the one until Linux 6.15, the other since.
+        Err(Errno::INVAL | Errno::SRCH) => Ok(Handle::Gone),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[expect(unsafe_code, reason = "a descriptor from the kernel has no owner yet")]
+fn owned(descriptor: c_int) -> OwnedFd {
+    // SAFETY: the kernel has just opened this descriptor for us, and it is handed on nowhere else.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+/// Reads an option of the socket level that is made of words, and says how many there are.
+#[expect(unsafe_code, reason = "rustix has no such options")]
+fn option(socket: &impl AsFd, name: c_int, value: &mut [u32]) -> rustix::io::Result<usize> {
+    let room = size_of_val(value);
+    let mut length = libc::socklen_t::try_from(room).map_err(|_| Errno::INVAL)?;
+    // SAFETY: `value` has room for `length` bytes, any of which make words; the kernel writes no
+    // more than that, and sets `length` to what it has written.
+    let outcome = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            value.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if outcome == 0 {
+        let written = usize::try_from(length).unwrap_or(0).min(room);
+        return Ok(written / size_of::<u32>());
+    }
+    let error = io::Error::last_os_error();
+    Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 impl PeerProcess {
     /// Whether it is still there, as far as the kernel can tell.
     pub fn is_alive(&self) -> bool {
-        self.pidfd.as_ref().is_none_or(runs)
+        match &self.handle {
+            Handle::Held(pidfd) => runs(pidfd),
+            Handle::Gone => false,
+            Handle::Unknown => true,
+        }
+    }
+
+    /// The file that it runs; for a script, that of the interpreter. A path that a rule may name
+    /// (`is_named`) must lead to that very file from here, since in a mount namespace of its own a
+    /// process may have anything under that name. True only if [`Self::is_alive`] before and after.
+    pub fn executable(&self, is_named: impl FnOnce(&Path) -> bool) -> Option<PathBuf> {
+        let link = self.file("exe")?;
+        let path = fs::read_link(&link).ok()?;
+        // What has been replaced or removed is no longer what is meant (proc_pid_exe(5)).
+        if path.as_os_str().as_bytes().ends_with(b" (deleted)") {
+            return None;
+        }
+        // No other path is walked: it may lead to where somebody makes this process wait.
+        let may_match = !is_named(&path) || is_same_file(&link, &path);
+        may_match.then_some(path)
+    }
+
+    /// True only if [`Self::is_alive`] before and after.
+    pub fn membership(&self) -> Option<Membership> {
+        read_cgroup(&self.file("cgroup")?).ok()
+    }
+
+    /// In `/proc`, of a process that can be told from a later one of that number.
+    fn file(&self, name: &str) -> Option<PathBuf> {
+        let Handle::Held(_) = self.handle else {
+            return None;
+        };
+        let pid = self.pid?;
+        Some(format!("/proc/{pid}/{name}").into())
     }
 }
 
@@ -51,3 +172,80 @@ fn runs(pidfd: &OwnedFd) -> bool {
     let at_once = Timespec::default();
     matches!(rustix::event::poll(&mut polled, Some(&at_once)), Ok(0))
 }
+
+/// Whether both lead to one file, by what is known of them without asking a network.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let look = |path| {
+        let status =
+            rustix::fs::statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::INO).ok()?;
+        Some((status.stx_dev_major, status.stx_dev_minor, status.stx_ino))
+    };
+    look(one).is_some_and(|file| look(other) == Some(file))
+}
+
+fn read_cgroup(path: &Path) -> io::Result<Membership> {
+    // A dozen hierarchies, each with a path of the greatest length, would not do: none has been
+    // seen with more than a few hundred bytes.
+    const LONGEST: u64 = 16 * 1024;
+    let mut text = String::with_capacity(1024);
+    File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
+    // The last line may be cut.
+    let whole = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
+    Ok(cgroup::parse(whole))
+}
+
+/// Whether the executables of everybody's processes can be looked at from here, or else of this
+/// process's own user only.
+pub fn see_executables(of_everybody: bool) -> io::Result<()> {
+    // The capability is what it takes (ptrace(2)); a container's first process may do without.
+    let suffices_to_see_own = !of_everybody || process::may_trace();
+    let whose = if suffices_to_see_own { OWN } else { FIRST };
+    fs::read_link(format!("{whose}/exe")).map(drop)
+}
+
+/// The same for control groups.
+pub fn see_cgroups(of_everybody: bool) -> io::Result<()> {
+    let whose = if of_everybody { FIRST } else { OWN };
+    read_cgroup(Path::new(&format!("{whose}/cgroup"))).map(drop)
+}
+
+const OWN: &str = "/proc/self";
+
+/// That process is root's, or of one who sees all of a container.
+const FIRST: &str = "/proc/1";
+
+/// The numbers that stand for every user and group without one in this user namespace
+/// (`user_namespaces(7)`): they say of nobody who it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Overflow {
+    uid: u32,
+    gid: u32,
+}
+
+impl Overflow {
+    /// Where `/proc/sys` is out of sight, those of every kernel that nobody has set others on.
+    pub fn of_kernel() -> Self {
+        let read = |name: &str| {
+            let path = Path::new("/proc/sys/kernel").join(name);
+            let text = files::read_text_now(&path, 32).ok()?;
+            text.trim().parse().ok()
+        };
+        Self {
+            uid: read("overflowuid").unwrap_or(USUAL_OVERFLOW),
+            gid: read("overflowgid").unwrap_or(USUAL_OVERFLOW),
+        }
+    }
+
+    /// Also not the usual one where another is set: it is a real user's on few hosts, and in few
+    /// programs' eyes.
+    pub fn is_user(self, uid: u32) -> bool {
+        ![self.uid, USUAL_OVERFLOW, u32::MAX].contains(&uid)
+    }
+
+    pub fn is_group(self, gid: u32) -> bool {
+        ![self.gid, USUAL_OVERFLOW, u32::MAX].contains(&gid)
+    }
+}
+
+/// `DEFAULT_OVERFLOWUID`, linux/highuid.h.
+const USUAL_OVERFLOW: u32 = 65534;

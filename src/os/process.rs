@@ -20,12 +20,23 @@ pub fn is_root() -> bool {
 /// Whether this process was started with `signal` ignored, as `nohup` and shells do for what runs
 /// in the background. A process that ignores a signal should go on doing so (POSIX 1003.1, 2.11).
 pub fn ignores(signal: i32) -> bool {
+    u32::try_from(signal - 1).is_ok_and(|bit| has_bit("SigIgn:", bit))
+}
+
+/// Whether this process may look at those of other users (`CAP_SYS_PTRACE`, capabilities(7)).
+pub fn may_trace() -> bool {
+    const CAP_SYS_PTRACE: u32 = 19;
+    has_bit("CapEff:", CAP_SYS_PTRACE)
+}
+
+/// Of a mask in this thread's status.
+fn has_bit(name: &str, bit: u32) -> bool {
     const LONGEST: usize = 16 * 1024;
-    let status = super::files::read_text_now(Path::new("/proc/self/status"), LONGEST);
+    let status = super::files::read_text_now(Path::new("/proc/thread-self/status"), LONGEST);
     let Ok(status) = status else { return false };
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = status.lines().find_map(|line| line.strip_prefix(name));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    u32::try_from(signal - 1).is_ok_and(|bit| mask.unwrap_or(0) >> bit & 1 == 1)
+    mask.unwrap_or(0) >> bit & 1 == 1
 }
 
 /// Kills the process group that `leader` leads. It may be gone already.

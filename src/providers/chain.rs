@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use super::environment::EnvironmentProvider;
 use super::served::Served;
+use super::session_token::CodeSource;
 use super::{
     Context, News, Provider, Providing, SourceIdentity, Unprovided, assume_role, container, imds,
     keys, process, profile, providing, session_token, web_identity,
@@ -51,6 +52,30 @@ impl Link {
             SourceIdentity::Named(name) => Some(name),
             SourceIdentity::Unnamed(links) => links.iter().find_map(Self::built_on),
         }
+    }
+
+    /// Whether a program may be run for it.
+    pub fn runs_programs(&self) -> bool {
+        let by_code = |code: &CodeSource| matches!(code, CodeSource::Command(_));
+        let by_source = match self.from() {
+            Some(SourceIdentity::Unnamed(links)) => links.iter().any(Self::runs_programs),
+            Some(SourceIdentity::Named(_)) | None => false,
+        };
+        by_source
+            || match self {
+                Self::Process(_) => true,
+                Self::Profile(config) => config.may_run_programs || by_code(&config.mfa_code),
+                Self::SessionToken(config) => {
+                    config.mfa.as_ref().is_some_and(|mfa| by_code(&mfa.code))
+                }
+                Self::Environment
+                | Self::ProfileKeys(_)
+                | Self::Keys(_)
+                | Self::AssumeRole(_)
+                | Self::WebIdentity(_)
+                | Self::Container(_)
+                | Self::InstanceMetadata(_) => false,
+            }
     }
 
     /// A profile says itself which STS makes a session of its keys.

@@ -39,7 +39,7 @@ impl Site {
         asked: Option<&str>,
     ) -> Result<Granted, Refusal> {
         let was_there = peer.is_there();
-        let caller = peer.caller(self.policy.facts());
+        let caller = peer.caller(&self.policy);
         let decision = self.policy.decide(&caller, &presented, asked);
         // What was found out about a process is true only if it was the same one throughout.
         let denial = match decision {
@@ -68,7 +68,7 @@ impl Site {
         headers: &HeaderMap,
         presented: &Presented,
     ) -> Result<(), Refusal> {
-        let caller = peer.caller(self.policy.facts());
+        let caller = peer.caller(&self.policy);
         let admitted = self.policy.admit(&caller, presented);
         admitted
             .map(drop)

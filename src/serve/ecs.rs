@@ -18,7 +18,7 @@ use super::trail::Granted;
 use super::{Body, Endpoint, Peer, Refusal, Responding, Site, WAIT, lease, whole};
 use crate::api::{self, EndpointReport};
 use crate::authz::Transport;
-use crate::clock::timeout;
+use crate::clock::{Timestamp, timeout};
 use crate::refresh::{Answer, Snapshot, SnapshotReader};
 
 /// What clients get credentials from.
@@ -59,8 +59,8 @@ impl Public {
             }
             let granted = self.site.authorize(peer, headers, asked).await?;
             let served = served(&self.site, &granted).await?;
-            let held = served.snapshot.held.as_ref();
-            self.site.record_grant(&granted, headers, asked, held);
+            let (now, held) = (served.at, served.snapshot.held.as_ref());
+            self.site.record_grant(now, &granted, headers, asked, held);
             return Ok(whole(StatusCode::OK, served.body));
         }
         match path {
@@ -109,6 +109,7 @@ impl<'a> Asked<'a> {
 
 /// A body, and the state that it is of.
 pub(super) struct Served {
+    pub(super) at: Timestamp,
     pub(super) body: Bytes,
     pub(super) snapshot: Arc<Snapshot>,
 }
@@ -132,10 +133,11 @@ enum Look {
     Refused(Refusal),
 }
 
-fn look(reader: &SnapshotReader, now: crate::clock::Timestamp) -> Look {
+fn look(reader: &SnapshotReader, now: Timestamp) -> Look {
     let snapshot = reader.load();
     match snapshot.answer(now) {
         Answer::Credentials(body) => Look::Served(Served {
+            at: now,
             body,
             snapshot: Arc::clone(&snapshot),
         }),

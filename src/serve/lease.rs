@@ -64,7 +64,7 @@ pub(super) async fn respond(
         Some(_) => return Err(question::malformed("this is no token that credd has given")),
         None => new_token(),
     };
-    site.record_grant(&granted, headers, asked, None);
+    site.record_grant(site.clock.now(), &granted, headers, asked, None);
     let identity = granted.grant.identity();
     let report = LeaseReport {
         identity: identity.to_string(),

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::limited::Limited;
 use super::limits::{Holder, Ledger};
-use super::{Endpoint, Limits, Peer, Refusal, connection};
+use super::{Endpoint, Limits, Peer, Refusal, Witness, connection};
 use crate::authz::ListenerName;
 use crate::clock::Clock;
 
@@ -189,15 +189,17 @@ enum Accepted {
 pub struct Connections {
     clock: Arc<dyn Clock>,
     ledger: Arc<Ledger>,
+    witness: Arc<Witness>,
     /// Told whenever a connection has ended.
     ended: Arc<Notify>,
 }
 
 impl Connections {
-    pub fn new(clock: Arc<dyn Clock>, limits: Limits) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, limits: Limits, witness: Witness) -> Self {
         Self {
             clock,
             ledger: Arc::new(Ledger::new(limits)),
+            witness: Arc::new(witness),
             ended: Arc::new(Notify::new()),
         }
     }
@@ -208,6 +210,7 @@ impl Connections {
         Self {
             clock: Arc::clone(&self.clock),
             ledger: Arc::new(Ledger::new(limits)),
+            witness: Arc::clone(&self.witness),
             ended: self.ended(),
         }
     }
@@ -248,7 +251,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let Some(peer) = accepted.peer(&listener, &name) else {
+        let Some(peer) = accepted.peer(&listener, &name, &connections.witness) else {
             continue;
         };
         let clock = Arc::clone(&connections.clock);
@@ -277,11 +280,11 @@ pub async fn serve(
 impl Accepted {
     /// Who it is, asked before a byte is read. Nobody where the kernel does not tell, or where it
     /// is somebody from elsewhere.
-    fn peer(&self, listener: &Listener, name: &ListenerName) -> Option<Peer> {
+    fn peer(&self, listener: &Listener, name: &ListenerName, witness: &Witness) -> Option<Peer> {
         match self {
-            Self::Unix(stream) => Peer::of_unix(stream, name.clone()),
+            Self::Unix(stream) => Peer::of_unix(stream, name.clone(), witness),
             Self::Tcp(stream, address) => is_of_this_host(address.ip(), listener)
-                .then(|| Peer::of_tcp(stream, *address, name.clone())),
+                .then(|| Peer::of_tcp(stream, *address, name.clone(), witness)),
         }
     }
 

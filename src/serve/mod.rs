@@ -18,10 +18,11 @@ mod peer;
 mod question;
 mod refusal;
 mod trail;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub use lease::LeaseBody;
 pub use listener::{BindError, Connections, Listener, serve};
 pub use peer::Peer;
 pub use refusal::Refusal;
+pub use witness::{Untold, Witness};
 
 /// Where to listen, and how much to take from one caller.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +63,14 @@ pub struct Config {
     pub own_sockets: Vec<OwnSocket>,
     pub imds: Option<ImdsConfig>,
     pub limits: Limits,
+}
+
+impl Config {
+    /// All that callers may connect to by TCP.
+    pub fn tcp_addresses(&self) -> Vec<IpAddr> {
+        let imds = self.imds.iter().flat_map(|imds| &imds.listen);
+        self.http.iter().chain(imds).map(SocketAddr::ip).collect()
+    }
 }
 
 /// `[serve.unix.NAME]`

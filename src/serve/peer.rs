@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::authz::{Caller, Facts, ListenerName, Process, Transport, User};
+use super::Witness;
+use crate::authz::{Caller, ListenerName, Policy, Process, Transport};
 use crate::os::peer::{self, PeerProcess};
 
 /// The other end of a connection, as long as that lasts.
@@ -18,53 +19,49 @@ pub struct Peer {
 
 impl Peer {
     /// Asks the kernel, before a byte is read. Nobody where it does not tell.
-    pub(super) fn of_unix(stream: &UnixStream, listener: ListenerName) -> Option<Self> {
+    pub fn of_unix(stream: &UnixStream, listener: ListenerName, witness: &Witness) -> Option<Self> {
         let peer = peer::of_unix(stream).ok()?;
-        let user = User {
-            uid: peer.uid,
-            gid: Some(peer.gid),
-            groups: peer.groups,
-        };
-        let process = Process {
-            pid: peer.process.pid,
+        let user = witness.user_on_unix(&peer);
+        let process = peer.process.pid.map(|pid| Process {
+            pid,
             ..Process::default()
-        };
+        });
         Some(Self {
             caller: Arc::new(Caller {
                 listener,
                 transport: Transport::Unix,
-                user: Some(user),
-                process: Some(process),
+                user,
+                process,
             }),
             process: Some(peer.process),
         })
     }
 
-    pub(super) fn of_tcp(
-        _stream: &TcpStream,
-        _address: SocketAddr,
+    /// Asks the kernel, once. Somebody of whom nothing is known where it does not tell.
+    pub fn of_tcp(
+        stream: &TcpStream,
+        address: SocketAddr,
         listener: ListenerName,
+        witness: &Witness,
     ) -> Self {
-        Self {
-            caller: Arc::new(Caller {
-                listener,
-                transport: Transport::Tcp,
-                user: None,
-                process: None,
-            }),
-            process: None,
-        }
+        let here = stream.local_addr().ok();
+        let found = here.and_then(|here| witness.user_on_tcp(address, here));
+        // A connection that is reset leaves its ends to the next one, who may be somebody else.
+        let lives = stream.peer_addr().is_ok_and(|peer| peer == address);
+        Self::on_tcp(Caller {
+            user: found.filter(|_| lives),
+            ..unknown(listener)
+        })
     }
 
     /// Somebody of whom nothing is known, for whoever serves without sockets.
     pub fn unknown(listener: ListenerName) -> Self {
+        Self::on_tcp(unknown(listener))
+    }
+
+    fn on_tcp(caller: Caller) -> Self {
         Self {
-            caller: Arc::new(Caller {
-                listener,
-                transport: Transport::Tcp,
-                user: None,
-                process: None,
-            }),
+            caller: Arc::new(caller),
             process: None,
         }
     }
@@ -78,14 +75,44 @@ impl Peer {
         &self.caller
     }
 
-    /// Who asks now, with the facts that are wanted: a process may have become another program
-    /// since it connected.
-    pub fn caller(&self, _wanted: Facts) -> Arc<Caller> {
-        Arc::clone(&self.caller)
+    /// Who asks now, with the facts that the policy wants: a process may have become another
+    /// program since it connected. True only if [`Self::is_there`] before and after.
+    pub fn caller(&self, policy: &Policy) -> Arc<Caller> {
+        let wanted = policy.facts();
+        let (Some(process), Some(connected)) = (&self.process, &self.caller.process) else {
+            return Arc::clone(&self.caller);
+        };
+        if !wanted.are_of_process() {
+            return Arc::clone(&self.caller);
+        }
+        let executable = wanted.executable.then(|| {
+            let is_named = |path: &_| policy.names_executable(path);
+            process.executable(is_named)
+        });
+        let membership = wanted.cgroup.then(|| process.membership());
+        let membership = membership.flatten().unwrap_or_default();
+        Arc::new(Caller {
+            process: Some(Process {
+                pid: connected.pid,
+                executable: executable.flatten(),
+                unit: membership.unit,
+                container: membership.container,
+            }),
+            ..Caller::clone(&self.caller)
+        })
     }
 
     /// Whether the process that connected is still there. True where the kernel does not tell.
     pub fn is_there(&self) -> bool {
         self.process.as_ref().is_none_or(PeerProcess::is_alive)
+    }
+}
+
+fn unknown(listener: ListenerName) -> Caller {
+    Caller {
+        listener,
+        transport: Transport::Tcp,
+        user: None,
+        process: None,
     }
 }

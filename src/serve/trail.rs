@@ -8,6 +8,7 @@ use hyper::header::USER_AGENT;
 use super::{Refusal, Site};
 use crate::audit::{self, Event, KeyTail};
 use crate::authz::{Bearer, Caller, Denial, Grant, Presented};
+use crate::clock::Timestamp;
 use crate::refresh::{Expiry, Held};
 
 /// A grant, and how it came about.
@@ -22,6 +23,7 @@ impl Site {
     /// Has it written down that `held` is handed out, or with a lease the right to it.
     pub(super) fn record_grant(
         &self,
+        now: Timestamp,
         granted: &Granted,
         headers: &HeaderMap,
         asked: Option<&str>,
@@ -46,7 +48,7 @@ impl Site {
             expiry,
             ..self.event(audit::Decision::Granted, caller, presented, headers)
         };
-        self.audit.record(self.clock.now(), &event);
+        self.audit.record(now, &event);
     }
 
     /// Has a denial written down with all that led to it, and says less to the caller.

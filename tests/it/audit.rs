@@ -30,9 +30,12 @@ struct Log {
 
 impl Log {
     fn to(to: Destination, outlets: Outlets) -> Self {
+        Self::start(&audit::Config { to: Some(to) }, outlets)
+    }
+
+    fn start(config: &audit::Config, outlets: Outlets) -> Self {
         let clock = TestClock::new();
-        let config = audit::Config { to: Some(to) };
-        let (audit, writer) = audit::open(&config, outlets, PROCESS).unwrap();
+        let (audit, writer) = audit::open(config, outlets, PROCESS).unwrap();
         let mut writing = JoinSet::new();
         writing.spawn(writer.run(Arc::clone(&clock) as SharedClock));
         Self {

@@ -8,6 +8,7 @@
     reason = "here other programs are waited for, and their files written"
 )]
 
+mod callers;
 mod cli;
 mod client;
 mod daemon;

@@ -5,6 +5,7 @@
 )]
 
 mod audit;
+mod callers;
 mod challenge;
 mod clients;
 mod commands;

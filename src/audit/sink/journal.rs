@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
@@ -15,6 +15,10 @@ pub(in super::super) struct Journal {
 }
 
 impl Journal {
+    pub(super) fn is_there(path: &Path) -> bool {
+        UnixDatagram::unbound().is_ok_and(|socket| socket.connect(path).is_ok())
+    }
+
     /// Fails where nobody listens.
     pub(super) fn open(path: PathBuf) -> io::Result<Self> {
         UnixDatagram::unbound()?.connect(&path).map_err(|error| {

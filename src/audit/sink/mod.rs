@@ -34,6 +34,15 @@ impl Outlets {
             by_default: Destination::Stderr,
         }
     }
+
+    /// Where lines go that the config says nothing about. A container may have inherited its stderr
+    /// from a unit, and no journald to go with it.
+    pub(super) fn usual(&self) -> Destination {
+        match self.by_default {
+            Destination::Journal if !Journal::is_there(&self.journal) => Destination::Stderr,
+            ref usual => usual.clone(),
+        }
+    }
 }
 
 impl fmt::Debug for Outlets {

@@ -9,7 +9,7 @@ use crate::config::account::{self, Account};
 use crate::config::findings::Findings;
 use crate::config::identity::narrowing::Word;
 use crate::config::table::{Entry, Table, Text};
-use crate::config::vocabulary::{self, Vocabulary, nearest, quoted};
+use crate::config::vocabulary::{self, Vocabulary, is_presentable, nearest, quoted};
 use crate::identity::{DEFAULT, IdentityName};
 
 const VOCABULARY: Vocabulary<'_> = Vocabulary {
@@ -239,6 +239,9 @@ impl<'t> Reader<'_, 't> {
             return Ok(None);
         };
         let text = entry.string("unix", self.findings).ok_or(Refused)?;
+        if !is_presentable(text.value) {
+            self.findings.hide(text.span.clone());
+        }
         let sockets = self.ground.sockets.iter().map(|(name, _)| *name);
         let listener = match text.value {
             "unix" => ListenerName::unix(),
@@ -303,7 +306,7 @@ impl<'t> Reader<'_, 't> {
 const WITHOUT_TOKEN: &str = "without-token";
 
 fn fits_in_hint(unit: &str) -> bool {
-    !unit.contains('.') && IdentityName::parse(unit).is_ok() && vocabulary::is_presentable(unit)
+    !unit.contains('.') && IdentityName::parse(unit).is_ok() && is_presentable(unit)
 }
 
 /// Reports what cannot be true of any caller, or would be true of more than are meant.

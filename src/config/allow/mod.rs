@@ -46,9 +46,10 @@ pub(super) fn read(
         rules: Vec::new(),
         is_whole: true,
     };
-    for (position, (span, table)) in (1..).zip(entry.tables(findings)) {
+    for (position, table) in (1..).zip(entry.tables(findings)) {
         let name = RuleName::of_config(position);
-        let rule = rule(name, span, table, ground, identities, findings);
+        let rule =
+            table.and_then(|(span, table)| rule(name, span, table, ground, identities, findings));
         read.is_whole &= rule.is_some();
         read.rules.extend(rule);
     }

@@ -76,15 +76,14 @@ impl Addresses {
 }
 
 fn address(text: &Text<'_>, kind: &Kind, findings: &mut Findings) -> Option<SocketAddr> {
-    let span = text.span.clone();
     let Ok(address) = text.value.parse::<SocketAddr>() else {
         findings
-            .meaning(span, "not an IP address and a port")
+            .refuse(text, "not an IP address and a port")
             .hint(hint(text.value, kind));
         return None;
     };
     if !address.ip().is_loopback() && !kind.others.contains(&address.ip()) {
-        findings.meaning(span, kind.problem).hint(kind.hint);
+        findings.refuse(text, kind.problem).hint(kind.hint);
         return None;
     }
     Some(address)

@@ -187,7 +187,7 @@ fn socket_path(text: &Text<'_>, findings: &mut Findings) -> Option<PathBuf> {
     let path = Path::new(text.value);
     if !path.is_absolute() {
         findings
-            .meaning(text.span.clone(), "the path of the socket must be absolute")
+            .refuse(text, "the path of the socket must be absolute")
             .hint("start it with `/`");
         return None;
     }

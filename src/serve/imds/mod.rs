@@ -238,9 +238,9 @@ impl Imds {
         let updated = self.updated(&served.snapshot);
         let body = formats::instance_metadata(&served.body, updated, shape == Shape::Extended);
         let body = body.ok_or_else(Refusal::warming)?;
-        let held = served.snapshot.held.as_ref();
+        let (now, held) = (served.at, served.snapshot.held.as_ref());
         self.site
-            .record_grant(&granted, asking.headers, Some(name), held);
+            .record_grant(now, &granted, asking.headers, Some(name), held);
         Ok(Some(page::text(body)))
     }
 

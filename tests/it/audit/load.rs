@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::{collect, decisions, dropped};
 use crate::serving::clock::HandClock;
 use crate::serving::daemon::{self, InProcess};
+use crate::serving::eventually;
 use crate::serving::program::Place;
 use crate::serving::upstream::{self, Upstream};
 use crate::serving::wire::exchange;
@@ -184,4 +185,32 @@ fn requests_are_answered_while_the_audit_log_is_stuck_and_the_drops_are_counted(
     drop(daemon.audit_log());
     let lines = reader.join().unwrap();
     assert_eq!(decisions(&lines) + lost, rounds as u64);
+}
+
+#[test]
+fn a_daemon_that_stops_waits_a_second_for_an_audit_log_that_is_stuck() {
+    let clock = Arc::new(HandClock::new());
+    let expiry = clock.now().plus(Duration::from_hours(36));
+    let upstream = Upstream::answering(upstream::credentials(expiry));
+    let identities = daemon::identities(&[("default", upstream.uri("/a"))]);
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let mut daemon = InProcess::audited_by(
+        Outlets::to(ours),
+        Arc::clone(&clock) as Arc<_>,
+        daemon::config(identities, "127.0.0.1:0"),
+    )
+    .warm();
+    let mut unix = daemon.unix();
+    for _ in 0..CAPACITY {
+        let request = "GET /v1/credentials HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        assert_eq!(exchange(&mut unix, request).unwrap().status, 200);
+        clock.wind(WINDOW);
+    }
+    drop(unix);
+    clock.until_a_deadline(|| daemon.stop());
+    assert!(!daemon.has_ended(), "the log is not written");
+    eventually("the end", || {
+        clock.wind(Duration::from_millis(100));
+        daemon.has_ended().then_some(())
+    });
 }

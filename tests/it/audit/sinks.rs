@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::time::Duration;
 
-use credd::audit::{self, Destination, WINDOW};
+use credd::audit::{self, Destination, Outlets, WINDOW};
 
 use super::{Log, PROCESS, collect, decisions, in_file, let_others_run, outlets};
 use crate::support::patience;
@@ -168,6 +168,33 @@ fn stderr_gets_the_same_lines() {
         log.close().await;
         let lines = reader.join().unwrap();
         assert_eq!((lines.len(), decisions(&lines)), (2, 3));
+    });
+}
+
+#[test]
+fn where_the_config_says_nothing_a_journal_that_is_missing_is_replaced_by_stderr() {
+    patience::run(async || {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let mut journald = None;
+        for is_there in [false, true] {
+            if is_there {
+                journald = Some(UnixDatagram::bind(&path).unwrap());
+            }
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let reader = collect(theirs);
+            let outlets = Outlets {
+                by_default: Destination::Journal,
+                ..outlets(path.clone(), ours)
+            };
+            let log = Log::start(&audit::Config::default(), outlets);
+            log.grant(1, "a");
+            log.close().await;
+            let on_stderr = reader.join().unwrap();
+            assert_eq!(on_stderr.len(), usize::from(!is_there));
+        }
+        let fields = received(&journald.unwrap());
+        assert_eq!(value(&fields, "CREDD_UID"), Some("1"));
     });
 }
 

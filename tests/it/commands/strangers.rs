@@ -57,6 +57,9 @@ fn asked_by(user: u32, socket: &Path, request: &str) -> Said {
     Said::by(&mut python)
 }
 
+/// Who owns nothing here. Not 65534, which stands for everybody whom this host has no number for.
+const OTHER: u32 = 61234;
+
 const GET: &str = r"GET /v1/credentials HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const STATUS: &str = r"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const ENDPOINT: &str = r"GET /v1/endpoint HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -120,22 +123,17 @@ fn root_is_served_by_another_users_daemon_and_its_owner_too() {
     }
     let (place, _upstream) = place();
     for part in [place.folder().to_owned(), place.home(), place.config()] {
-        std::os::unix::fs::chown(part, Some(65534), Some(65534)).unwrap();
+        std::os::unix::fs::chown(part, Some(OTHER), Some(OTHER)).unwrap();
     }
     // The program must be within reach of a user who may not enter root's folders.
     let program = place.folder().join("program");
     fs::copy(env!("CARGO_BIN_EXE_credd"), &program).unwrap();
     fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let other = OTHER.to_string();
     let mut command = Command::new("setpriv");
     command
-        .args([
-            "--reuid",
-            "65534",
-            "--regid",
-            "65534",
-            "--clear-groups",
-            "--",
-        ])
+        .args(["--reuid", &other, "--regid", &other])
+        .args(["--clear-groups", "--"])
         .arg(&program)
         .arg("serve")
         .env_clear();
@@ -145,7 +143,7 @@ fn root_is_served_by_another_users_daemon_and_its_owner_too() {
     let _daemon = place.serving(&mut command);
     place.warm();
     open_the_doors(&place);
-    for (user, served) in [(0, true), (65534, true), (1, false)] {
+    for (user, served) in [(0, true), (OTHER, true), (1, false)] {
         let said = asked_by(user, &place.socket(), GET);
         assert_eq!(
             said.stdout.starts_with("HTTP/1.1 200 "),

@@ -1,6 +1,7 @@
 //! Who gets what: rules, asked at each request. A session token is no proof of anything.
 
 use super::*;
+use crate::callers::{ALICE, BOB, as_user, is_root};
 
 #[test]
 fn without_a_rule_for_tcp_without_a_token_nobody_gets_even_a_session_token() {
@@ -165,4 +166,63 @@ fn the_audit_log_has_a_line_for_each_hand_out_and_each_denial_and_none_for_the_w
     );
     assert_eq!(lines[0]["rule"], "allow[1]");
     assert_eq!(lines[0]["user_agent"], "Boto3/1.42");
+}
+
+/// The kernel says whose each connection is, and so whose its token is.
+#[test]
+fn a_session_token_of_one_user_is_of_no_use_to_another() {
+    if !is_root() {
+        return;
+    }
+    let of = |user, identity| {
+        let caller = Conditions {
+            user: Some(user),
+            ..rule(&[]).caller
+        };
+        opening(caller, &[identity])
+    };
+    let instance = Instance::told(&Told {
+        identities: &["alice", "bob"],
+        rules: vec![of(ALICE, "alice"), of(BOB, "bob")],
+        ..Told::default()
+    });
+    let users = [(ALICE, "alice"), (BOB, "bob")];
+    let tokens = users.map(|(user, own)| {
+        std::thread::scope(|scope| {
+            let seen = as_user(scope, user, &[], || (instance.token(), instance.get(ROLE)));
+            let (token, role) = seen.join().unwrap();
+            assert_eq!(text(&role), own);
+            token
+        })
+    });
+    for (user, own) in users {
+        for (token, (whose, theirs)) in tokens.iter().zip(users) {
+            let asked = [
+                ROLE.to_owned(),
+                format!("{ROLE}{own}"),
+                format!("{ROLE}{theirs}"),
+            ];
+            let statuses = std::thread::scope(|scope| {
+                let asking = as_user(scope, user, &[], || {
+                    asked
+                        .each_ref()
+                        .map(|path| instance.ask("GET", path, &shown(token)).status)
+                });
+                asking.join().unwrap()
+            });
+            let expected = if user == whose { 200 } else { 401 };
+            assert_eq!(statuses, [expected; 3], "{user} with {whose}'s");
+        }
+        let other = if own == "alice" { "bob" } else { "alice" };
+        let path = format!("{ROLE}{other}");
+        std::thread::scope(|scope| {
+            let asking = as_user(scope, user, &[], || instance.get(&path).status);
+            assert_eq!(asking.join().unwrap(), 404);
+        });
+    }
+    // Root has everything on the Unix socket, and nothing here without a rule.
+    assert_eq!(instance.put(&ttl("60")).status, 403);
+    for token in tokens {
+        assert_eq!(instance.ask("GET", ROLE, &shown(&token)).status, 401);
+    }
 }
