@@ -24,6 +24,8 @@ const POLL: Duration = Duration::from_millis(20);
 pub(super) struct Told {
     /// Of its config file.
     pub(super) config: String,
+    /// Besides its port on loopback.
+    pub(super) listen: Vec<SocketAddr>,
     pub(super) variables: Vec<(&'static str, String)>,
     /// By their paths in its home directory: `.aws/config`.
     pub(super) files: Vec<(&'static str, String)>,
@@ -223,7 +225,9 @@ fn spawn(
     log: &Log,
 ) -> Result<Child, Box<dyn Error>> {
     let config = folder.join("credd.toml");
-    let text = format!("{}\n[serve.http]\nlisten = [\"{listen}\"]\n", told.config);
+    let mut listen = vec![listen.to_string()];
+    listen.extend(told.listen.iter().map(SocketAddr::to_string));
+    let text = format!("{}\n[serve.http]\nlisten = {listen:?}\n", told.config);
     std::fs::write(&config, text)?;
     let mut program = program(folder);
     program.arg("serve");

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use credd::authz::{Conditions, ListenerName, Opening, Opens, Rule, RuleName};
 use credd::aws::region::Region;
 use credd::clock::SystemClock;
-use credd::config::Config;
 use credd::daemon::runtime_directory;
 use credd::environment::Environment;
 use credd::identity::IdentityName;
@@ -18,6 +17,7 @@ use credd::providers::imds;
 use credd::serve::ImdsConfig;
 
 use super::client::{Client, Door, Sdk, Way};
+use super::daemon::{Daemon, Told};
 use super::relay::{self, Seen};
 use super::upstream::Upstream;
 use super::{
@@ -55,18 +55,23 @@ const ON_EKS: [Case; 4] = [
 
 #[test]
 fn every_sdk_fetches_from_instance_metadata_and_has_the_next_set_and_the_region() {
-    let addresses = ["169.254.169.254", "fd00:ec2::254"];
-    in_the_place(&addresses, &ON_EC2, |config| {
-        config.serve.imds = Some(metadata(&addresses));
-        config.allow = vec![rule(ListenerName::imds())];
+    let config = format!(
+        "[serve.imds]\nlisten = [\"169.254.169.254:80\", \"[fd00:ec2::254]:80\"]\n\
+         region = \"{REGION}\"\n{}",
+        opening("imds")
+    );
+    in_the_place(&["169.254.169.254", "fd00:ec2::254"], &ON_EC2, || Told {
+        config: config.clone(),
+        ..Told::default()
     });
 }
 
 #[test]
 fn every_sdk_fetches_from_the_place_of_the_ecs_agent() {
-    in_the_place(&["169.254.170.2"], &ON_ECS, |config| {
-        config.serve.http = vec![at("169.254.170.2")];
-        config.allow = vec![rule(ListenerName::http())];
+    in_the_place(&["169.254.170.2"], &ON_ECS, || Told {
+        config: opening("http"),
+        listen: vec![at("169.254.170.2")],
+        ..Told::default()
     });
 }
 
@@ -74,8 +79,9 @@ fn every_sdk_fetches_from_the_place_of_the_ecs_agent() {
 fn every_sdk_fetches_from_the_place_of_the_eks_pod_identity_agent() {
     let addresses = ["169.254.170.23", "fd00:ec2::23"];
     // By its token, which no rule of the config has to open.
-    in_the_place(&addresses, &ON_EKS, |config| {
-        config.serve.http = addresses.map(at).to_vec();
+    in_the_place(&addresses, &ON_EKS, || Told {
+        listen: addresses.map(at).to_vec(),
+        ..Told::default()
     });
 }
 
@@ -88,10 +94,10 @@ fn sdks_of_instance_metadata_outlast_the_503_of_a_daemon_that_warms_up() {
             continue;
         }
         let upstream = short_lived().unwrap().closed();
-        let credd = start(&upstream, |config| {
-            config.serve.imds = Some(loopback());
-            config.allow = vec![rule(ListenerName::imds())];
-        });
+        let credd = on_loopback(Link::InstanceMetadata(imds::Config {
+            endpoint: Some(format!("http://{}", upstream.address)),
+            ..imds::Config::default()
+        }));
         let outcome = outlast(sdk, &tools, &upstream, &credd);
         outcome.unwrap_or_else(|error| panic!("{sdk:?}: {error}"));
     }
@@ -112,12 +118,7 @@ fn outlast(sdk: Sdk, tools: &Path, upstream: &Upstream, credd: &InProcess) -> Ou
 fn sdks_of_instance_metadata_fail_soon_where_a_person_has_to_act() {
     let Some(tools) = tools() else { return };
     let upstream = short_lived().unwrap();
-    let credd = start(&upstream, |config| {
-        let nothing = [(IdentityName::default(), vec![Link::Environment])];
-        config.identities = nothing.into();
-        config.serve.imds = Some(loopback());
-        config.allow = vec![rule(ListenerName::imds())];
-    });
+    let credd = on_loopback(Link::Environment); // in which there is nothing
     for (sdk, _) in ON_EC2 {
         if !is_there(sdk, &tools) {
             continue;
@@ -138,7 +139,7 @@ fn sdks_of_instance_metadata_fail_soon_where_a_person_has_to_act() {
 }
 
 /// Every client at the same addresses, each with an upstream and a daemon of its own.
-fn in_the_place(addresses: &[&str], cases: &[Case], say: impl Fn(&mut Config) + Sync) {
+fn in_the_place(addresses: &[&str], cases: &[Case], tell_credd: impl Fn() -> Told + Sync) {
     let Some(tools) = tools() else { return };
     let (mut failures, mut passed) = (String::new(), 0);
     for &(sdk, way) in cases {
@@ -150,9 +151,14 @@ fn in_the_place(addresses: &[&str], cases: &[Case], say: impl Fn(&mut Config) + 
         };
         let outcome = network.run(|| {
             let upstream = Upstream::with_sets_that_live(LIFETIME).map_err(|it| it.to_string())?;
-            let credd = start(&upstream, &say);
-            let outcome = fetch_and_refresh(sdk, way, &tools, &upstream, &credd);
-            outcome.map_err(|error| error.to_string())
+            let endpoint = format!("http://{}", upstream.address);
+            let told = Told {
+                variables: vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint)],
+                ..tell_credd()
+            };
+            let daemon = Daemon::start_with(told).map_err(|it| it.to_string())?;
+            let outcome = fetch_and_refresh(sdk, way, &tools, &upstream, &daemon);
+            outcome.map_err(|error| daemon.with_log(&error.to_string()).to_string())
         });
         match outcome {
             Ok(()) => passed += 1,
@@ -168,9 +174,9 @@ fn fetch_and_refresh(
     way: Way,
     tools: &Path,
     upstream: &Upstream,
-    credd: &InProcess,
+    daemon: &Daemon,
 ) -> Outcome {
-    let mut client = Client::start(sdk, way, tools, &door(credd), upstream.address)?;
+    let mut client = Client::start(sdk, way, tools, &daemon.door()?, upstream.address)?;
     let answer = client.fetch()?;
     let first = number(&answer)?;
     if way == Way::Metadata && [Sdk::Rust, Sdk::Go].contains(&sdk) {
@@ -194,43 +200,32 @@ fn at(address: &str) -> SocketAddr {
     SocketAddr::new(address.parse().unwrap(), 80)
 }
 
-fn metadata(addresses: &[&str]) -> ImdsConfig {
-    ImdsConfig {
-        listen: addresses.iter().map(|it| at(it)).collect(),
+/// The rule for whoever comes by that listener.
+fn opening(listener: &str) -> String {
+    format!(
+        "[[allow]]\ncaller = {{ listener = \"{listener}\", tcp = \"without-token\" }}\n\
+         identity = [\"default\"]\n"
+    )
+}
+
+/// A daemon on any port of loopback, in the place of instance metadata.
+fn on_loopback(link: Link) -> InProcess {
+    let identities = [(IdentityName::default(), vec![link])];
+    let mut config = daemon::config(identities.into(), "127.0.0.1:0");
+    config.serve.imds = Some(ImdsConfig {
+        listen: vec!["127.0.0.1:0".parse().unwrap()],
         identity: None,
         region: Region::parse(REGION).ok(),
-    }
-}
-
-fn loopback() -> ImdsConfig {
-    ImdsConfig {
-        listen: vec!["127.0.0.1:0".parse().unwrap()],
-        ..metadata(&[])
-    }
-}
-
-/// What opens everything to whoever comes by that listener.
-fn rule(listener: ListenerName) -> Rule {
-    Rule {
+    });
+    config.allow = vec![Rule {
         name: RuleName::of_config(1),
         caller: Conditions {
-            listener: Some(listener),
+            listener: Some(ListenerName::imds()),
             tcp_without_token: true,
             ..Conditions::default()
         },
         opens: Opens::Only(vec![Opening::of(IdentityName::default())]),
-    }
-}
-
-/// A daemon whose one identity is that of `upstream`.
-fn start(upstream: &Upstream, say: impl Fn(&mut Config)) -> InProcess {
-    let link = Link::InstanceMetadata(imds::Config {
-        endpoint: Some(format!("http://{}", upstream.address)),
-        ..imds::Config::default()
-    });
-    let identities = [(IdentityName::default(), vec![link])];
-    let mut config = daemon::config(identities.into(), "127.0.0.1:0");
-    say(&mut config);
+    }];
     InProcess::with(Arc::new(SystemClock::new()), config, Environment::default())
 }
 
