@@ -34,7 +34,8 @@ use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
-    self, Admin, Admins, BindError, Connections, Limits, Public, Site, TokenOrders, Untold, Witness,
+    self, Admin, Admins, BindError, Connections, Imds, Limits, Public, Site, TokenOrders, Untold,
+    Witness,
 };
 use announcer::Announcer;
 use doors::{Admitted, Doors};
@@ -64,6 +65,7 @@ pub struct Parts {
 /// A daemon whose sockets are bound and whose identities are about to be refreshed.
 pub struct Daemon {
     site: Arc<Site>,
+    imds: Option<Arc<Imds>>,
     surveyor: Surveyor,
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
@@ -159,7 +161,10 @@ impl Daemon {
             orders,
         )?;
 
-        let url = own.first().map(|address| format!("http://{address}"));
+        let url = doors
+            .http()
+            .first()
+            .map(|address| format!("http://{address}"));
         let used = UsedCodes::load(
             runtime_directory::used_codes(directory.path()),
             random::bytes(),
@@ -200,8 +205,11 @@ impl Daemon {
             url,
             token_files: token_keeper.files(),
         });
+        let imds = config.serve.imds;
+        let imds = imds.map(|it| Arc::new(Imds::new(Arc::clone(&site), it, &doors.imds())));
         Ok(Self {
             site,
+            imds,
             surveyor,
             identities,
             begun,
@@ -222,6 +230,11 @@ impl Daemon {
         &self.site
     }
 
+    /// Where the IMDS endpoint listens.
+    pub fn imds_addresses(&self) -> Vec<SocketAddr> {
+        self.doors.imds()
+    }
+
     /// Runs until `stop` completes, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
@@ -235,6 +248,7 @@ impl Daemon {
         });
         let Doors {
             public: listeners,
+            imds: imds_listeners,
             admin: admin_listener,
             locks: _locks,
         } = self.doors;
@@ -242,6 +256,14 @@ impl Daemon {
             let (public, connections) = (Arc::clone(&public), Arc::clone(&connections));
             let serving = serve::serve(listener, name, public, connections, stopped.clone());
             listening.spawn(serving);
+        }
+        if let Some(imds) = self.imds {
+            for listener in imds_listeners {
+                let (imds, connections) = (Arc::clone(&imds), Arc::clone(&connections));
+                let name = ListenerName::imds();
+                let serving = serve::serve(listener, name, imds, connections, stopped.clone());
+                listening.spawn(serving);
+            }
         }
         let admin = Arc::new(Admin {
             site: Arc::clone(&self.site),

@@ -59,12 +59,21 @@ impl Site {
 
     /// Decides whether `peer` may be told anything at all.
     pub(super) fn admit(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), Refusal> {
+        self.admit_presenting(peer, headers, &self.presented(peer, headers))
+    }
+
+    /// The same for whoever has presented that.
+    pub(super) fn admit_presenting(
+        &self,
+        peer: &Peer,
+        headers: &HeaderMap,
+        presented: &Presented,
+    ) -> Result<(), Refusal> {
         let caller = peer.caller(&self.policy);
-        let presented = self.presented(peer, headers);
-        let admitted = self.policy.admit(&caller, &presented);
+        let admitted = self.policy.admit(&caller, presented);
         admitted
             .map(drop)
-            .map_err(|denial| self.denied(&caller, &presented, headers, None, denial))
+            .map_err(|denial| self.denied(&caller, presented, headers, None, denial))
     }
 
     /// What is known of the identity whose credentials are granted.
