@@ -128,13 +128,16 @@ impl Doors {
 
     /// The addresses of all TCP sockets.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        [self.http(), self.imds()].concat()
+        let public = self.public.iter().map(|(_, listener)| listener);
+        let all = public.chain(&self.imds);
+        all.filter_map(Listener::tcp_address).collect()
     }
 
-    /// The addresses of the HTTP endpoint.
-    pub(super) fn http(&self) -> Vec<SocketAddr> {
-        let listeners = self.public.iter().map(|(_, listener)| listener);
-        listeners.filter_map(Listener::tcp_address).collect()
+    /// Where the HTTP endpoint is, as clients write it.
+    pub(super) fn url(&self) -> Option<String> {
+        let mut listeners = self.public.iter().map(|(_, listener)| listener);
+        let address = listeners.find_map(Listener::tcp_address)?;
+        Some(format!("http://{address}"))
     }
 
     /// The addresses of the IMDS endpoint.

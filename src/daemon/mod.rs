@@ -21,10 +21,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::audit;
-use crate::authz::{ListenerName, Policy, Tokens};
+use crate::authz::{ListenerName, Policy};
 use crate::challenge::{Challenges, UsedCodes};
 use crate::clock::{SharedClock, timeout};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::http::{Client, Proxies, Roots};
 use crate::identity::IdentityName;
@@ -151,27 +151,9 @@ impl Daemon {
         let admitted = Admitted::to(&directory, &config.serve, &policy, &config.tokens)?;
         let doors = Doors::open(&config.serve, &directory, admitted).await?;
         let own = doors.addresses();
-        let tokens = Arc::new(Tokens::default());
-        let (token_orders, orders) = TokenOrders::new();
-        let token_keeper = TokenKeeper::open(
-            &directory,
-            config.tokens,
-            Arc::clone(&tokens),
-            Arc::clone(&clock),
-            orders,
-        )?;
-
-        let url = doors
-            .http()
-            .first()
-            .map(|address| format!("http://{address}"));
-        let used = UsedCodes::load(
-            runtime_directory::used_codes(directory.path()),
-            random::bytes(),
-            clock.boot(),
-        );
-        let warnings = config.challenges.warnings;
-        let challenges = Challenges::new(used, Arc::clone(&clock), warnings);
+        let (token_keeper, token_orders) =
+            TokenKeeper::open(&directory, config.tokens, Arc::clone(&clock))?;
+        let challenges = challenges(&config.challenges, &directory, &clock);
         let announcer = Announcer::new(
             Arc::clone(&challenges),
             config.challenges.hook,
@@ -199,10 +181,10 @@ impl Daemon {
                 owner,
                 group: admitted.admins,
             },
-            tokens,
+            tokens: token_keeper.tokens(),
             audit,
             challenges,
-            url,
+            url: doors.url(),
             token_files: token_keeper.files(),
         });
         let imds = config.serve.imds;
@@ -308,6 +290,20 @@ impl Daemon {
         tracing::info!("stopped");
         outcome
     }
+}
+
+/// What only a person can answer, and what of it is used up since an earlier run.
+fn challenges(
+    config: &config::Challenges,
+    directory: &RuntimeDirectory,
+    clock: &SharedClock,
+) -> Arc<Challenges> {
+    let used = UsedCodes::load(
+        runtime_directory::used_codes(directory.path()),
+        random::bytes(),
+        clock.boot(),
+    );
+    Challenges::new(used, Arc::clone(clock), config.warnings)
 }
 
 /// What providers look at, the network as `environment` describes it included. None of `own`, the
