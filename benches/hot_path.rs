@@ -63,8 +63,8 @@ fn request(bencher: Bencher<'_, '_>, leases: usize) {
 #[divan::bench(args = [1, 10, 100])]
 fn token(bencher: Bencher<'_, '_>, count: usize) {
     let (tokens, leases) = tokens(count);
-    let presented = leases[0].secret().expose().as_bytes();
-    bencher.bench_local(|| tokens.bearer_of(black_box(presented)));
+    let presented = leases[0].0.expose().as_bytes();
+    bencher.bench_local(|| tokens.presented(black_box(Some(presented))));
 }
 
 /// The decision itself, over as many identities.
@@ -142,7 +142,7 @@ fn rendering(bencher: Bencher<'_, '_>) {
 /// A site with one identity that has its credentials.
 struct Served {
     endpoint: Arc<Public>,
-    leases: Vec<Lease>,
+    leases: Vec<(Secret, Lease)>,
 }
 
 impl Served {
@@ -168,7 +168,7 @@ impl Served {
             tokens,
             audit: audit_log(runtime),
             url: None,
-            token_file: "token".into(),
+            token_files: Vec::new(),
         };
         let endpoint = Arc::new(Public {
             site: Arc::new(site),
@@ -177,7 +177,7 @@ impl Served {
     }
 
     fn token(&self) -> &str {
-        self.leases.last().unwrap().secret().expose()
+        self.leases.last().unwrap().0.expose()
     }
 
     fn connect(&self, runtime: &Runtime) -> DuplexStream {
@@ -211,9 +211,13 @@ fn runtime() -> Runtime {
         .unwrap()
 }
 
-fn tokens(count: usize) -> (Arc<Tokens>, Vec<Lease>) {
+fn tokens(count: usize) -> (Arc<Tokens>, Vec<(Secret, Lease)>) {
     let tokens = Arc::new(Tokens::default());
-    let lease = |_| tokens.lease(new_token(), Bearer::Token(TokenName::default()));
+    let lease = |_| {
+        let secret = new_token();
+        let lease = tokens.lease(&secret, Bearer::Token(TokenName::default()));
+        (secret, lease)
+    };
     let leases = (0..count).map(lease).collect();
     (tokens, leases)
 }

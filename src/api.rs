@@ -6,7 +6,8 @@ use zeroize::Zeroize;
 /// `GET` on the public sockets: the caller's only or default identity.
 pub const CREDENTIALS: &str = "/v1/credentials";
 
-/// `GET` on the public Unix socket: [`EndpointReport`].
+/// `GET` on the public Unix socket: [`EndpointReport`]. With `/` and an identity after it, the
+/// token is one for that.
 pub const ENDPOINT: &str = "/v1/endpoint";
 
 /// `POST` on the public Unix socket: [`LeaseRequest`] for one line of [`LeaseReport`], after which
@@ -36,11 +37,53 @@ pub const CHALLENGES: &str = "/v1/challenges";
 /// which takes 35 s at the longest.
 pub const MFA: &str = "/v1/mfa";
 
+/// `GET` on the admin socket: [`TokensReport`].
+pub const TOKENS: &str = "/v1/tokens";
+
+/// `POST` on the admin socket: [`WhichToken`], for a [`TokensReport`] of the one that replaces it.
+/// The one before is honoured for the overlap of its settings.
+pub const ROTATE_TOKEN: &str = "/v1/tokens/rotate";
+
+/// The same, but those before are refused from then on.
+pub const REVOKE_TOKEN: &str = "/v1/tokens/revoke";
+
 /// Names an identity, or means all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct WhichIdentity {
     pub identity: Option<String>,
+}
+
+/// Names a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct WhichToken {
+    pub token: String,
+}
+
+/// What `credd token --json` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TokensReport {
+    pub tokens: Vec<TokenReport>,
+}
+
+/// One token, and nothing of its text. Times are RFC 3339.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TokenReport {
+    pub name: String,
+    pub file: String,
+    /// The number of the group that may read it, if any besides the daemon's user may.
+    pub group: Option<u32>,
+    /// Of the file, in octal digits.
+    pub mode: String,
+    pub made: String,
+    pub age_seconds: u64,
+    pub next_rotation: Option<String>,
+    pub next_rotation_seconds: Option<u64>,
+    /// Until when the last one before it is honoured, where it still is.
+    pub previous_valid_until: Option<String>,
 }
 
 /// How a program reaches the HTTP endpoint.
@@ -49,8 +92,9 @@ pub struct WhichIdentity {
 pub struct EndpointReport {
     /// `http://127.0.0.1:9169`, where the daemon listens on TCP.
     pub url: Option<String>,
-    /// The file of the token that opens every identity.
-    pub token_file: String,
+    /// The file of a token that the caller may read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<String>,
 }
 
 /// Asks for a token that lives as long as the connection.

@@ -40,6 +40,7 @@
 //! | refresher | identity | due, demanded, ordered, clock jumped, source or person has news | [`refresh::Snapshot`] |
 //! | listener | socket | connection, stop | connections |
 //! | connection | client | request, a look each 2 s, stop | responses |
+//! | token keeper | process | rotation due, ordered, clock jumped | valid tokens, and their files |
 //! | announcer | process | an announcement | service manager, hook |
 //! | clock watcher | process | wall clock set, host resumed | jumps |
 //! | audit writer | process | a second after a decision, many decisions, stop | the audit log, by a thread of its own |

@@ -69,8 +69,8 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: "aws_lc_rs",
-        modules: &["aws", "challenge", "serve::imds"],
-        because: "signatures, one-time codes and sealed tokens are all the cryptography beside TLS",
+        modules: &["aws", "challenge", "authz", "serve::imds"],
+        because: "signatures, one-time codes and tokens are all the cryptography beside TLS",
     },
     Home {
         what: "roxmltree",

@@ -152,6 +152,24 @@ impl Policy {
         named.any(|named| named.as_deref() == Some(path))
     }
 
+    /// Whether somebody besides root and `owner`, the daemon's user, may be admitted on the Unix
+    /// socket called `listener`.
+    pub fn may_admit_others(&self, listener: &ListenerName, owner: u32) -> bool {
+        self.rules.iter().any(|rule| {
+            let Conditions {
+                user,
+                token,
+                listener: wanted,
+                ..
+            } = &rule.caller;
+            let is_there = wanted
+                .as_ref()
+                .map_or(!listener.is_own(), |wanted| wanted == listener);
+            // No token is looked at on a Unix socket.
+            is_there && token.is_none() && user.is_none_or(|uid| ![owner, ROOT].contains(&uid))
+        })
+    }
+
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }

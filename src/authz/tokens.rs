@@ -1,10 +1,13 @@
 //! The tokens that callers on TCP present, and what each stands for.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::hmac;
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use super::policy::Grant;
 use super::rule::TokenName;
@@ -41,46 +44,82 @@ pub fn new_token() -> Secret {
     Secret::from(text)
 }
 
-/// All tokens that are valid now.
-#[derive(Debug, Default)]
+/// All tokens that are valid now: not their texts, but what a key that ends with this process makes
+/// of them.
 pub struct Tokens {
-    valid: ArcSwap<Vec<Arc<Token>>>,
+    key: hmac::Key,
+    /// Looked up by place. The first is what an absent token means, the second an unknown one.
+    valid: ArcSwap<Vec<Token>>,
     /// Told whenever one more is valid.
     leased: watch::Sender<()>,
 }
 
-#[derive(Debug)]
+#[derive(Clone)]
 struct Token {
-    secret: Secret,
-    bearer: Bearer,
+    tag: Tag,
+    meaning: Arc<Presented>,
+}
+
+/// The HMAC-SHA-256 of a token, in words, which are compared faster than bytes.
+type Tag = [u64; 4];
+
+impl Default for Tokens {
+    fn default() -> Self {
+        // Nothing is known that has these tags.
+        let nobodys = |meaning| Token {
+            tag: words(&random::bytes::<32>()),
+            meaning: Arc::new(meaning),
+        };
+        let valid = vec![nobodys(Presented::Nothing), nobodys(Presented::Unknown)];
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &random::bytes::<32>()),
+            valid: ArcSwap::from_pointee(valid),
+            leased: watch::Sender::default(),
+        }
+    }
+}
+
+/// Not the tags: with the key, which a core dump may hold, they would tell a guess from the truth.
+impl fmt::Debug for Tokens {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Tokens")
+    }
 }
 
 impl Tokens {
     /// Makes `secret` valid for as long as the lease lives.
-    pub fn lease(self: &Arc<Self>, secret: Secret, bearer: Bearer) -> Lease {
-        let token = Arc::new(Token { secret, bearer });
+    pub fn lease(self: &Arc<Self>, secret: &Secret, bearer: Bearer) -> Lease {
+        let meaning = Arc::new(Presented::Bearer(bearer));
+        let token = Token {
+            tag: self.tag(Some(secret.expose().as_bytes())),
+            meaning: Arc::clone(&meaning),
+        };
         self.valid.rcu(|valid| {
             let mut valid = Vec::clone(valid);
-            valid.push(Arc::clone(&token));
+            valid.push(token.clone());
             valid
         });
         self.leased.send_replace(());
         Lease {
-            token,
+            meaning,
             tokens: Arc::downgrade(self),
         }
     }
 
-    /// What the token stands for that a caller presented. Every valid token is compared, each in
-    /// constant time, so that nothing is learnt from how long it takes.
-    pub fn bearer_of(&self, presented: &[u8]) -> Option<Bearer> {
-        let mut bearer = None;
-        for token in self.valid.load().iter() {
-            if token.secret.matches(presented) {
-                bearer = Some(token.bearer.clone());
-            }
+    /// What a caller has presented, if anything. Whatever it is, and whether it is valid or not,
+    /// the same is done: no time that this takes depends on it, not even on its length.
+    pub fn presented(&self, token: Option<&[u8]>) -> Arc<Presented> {
+        let tag = self.tag(token);
+        let valid = self.valid.load();
+        let mut found = u64::from(token.is_some());
+        for (place, token) in (0..).zip(valid.iter()) {
+            found.conditional_assign(&place, token.tag.ct_eq(&tag));
         }
-        bearer
+        let found = usize::try_from(found).ok().and_then(|it| valid.get(it));
+        found.map_or_else(
+            || Arc::new(Presented::Unknown),
+            |token| Arc::clone(&token.meaning),
+        )
     }
 
     /// A subscription to the tokens that become valid from now on.
@@ -91,20 +130,56 @@ impl Tokens {
     /// Whether `secret` has the form of [`new_token`]'s.
     pub fn is_well_formed(secret: &str) -> bool {
         let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        secret.len() == 2 * ENTROPY && secret.bytes().all(is_digit)
+        secret.len() == LENGTH && secret.bytes().all(is_digit)
+    }
+
+    fn tag(&self, token: Option<&[u8]>) -> Tag {
+        words(hmac::sign(&self.key, &*padded(token)).as_ref())
     }
 }
 
+/// Digits in a token.
+const LENGTH: usize = 2 * ENTROPY;
+
+/// The beginning of `token`, as long as a token is, and its length, which none has that is absent.
+/// Every byte is read from somewhere, so that short, long and absent ones take as long as others.
+fn padded(token: Option<&[u8]>) -> Zeroizing<[u8; LENGTH + 8]> {
+    let is_there = usize::from(token.is_some());
+    let token = token.unwrap_or_default();
+    let length = token.len();
+    let told = length | is_there.wrapping_sub(1);
+    let source = if token.is_empty() { &[0] } else { token };
+    let last = source.len() - 1;
+    let mut padded = Zeroizing::new([0; LENGTH + 8]);
+    for (place, byte) in padded.iter_mut().take(LENGTH).enumerate() {
+        // The sign of their difference; lengths stay far below half of what a word holds.
+        let is_within = place.wrapping_sub(length) >> (usize::BITS - 1);
+        let read = source.get(place.min(last)).copied().unwrap_or_default();
+        byte.conditional_assign(&read, Choice::from(u8::from(is_within != 0)));
+    }
+    for (byte, of_length) in padded.iter_mut().skip(LENGTH).zip(told.to_le_bytes()) {
+        *byte = of_length;
+    }
+    padded
+}
+
+fn words(tag: &[u8]) -> Tag {
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(tag.as_chunks().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    words
+}
+
 /// Keeps a token valid until it is dropped.
-#[derive(Debug)]
 pub struct Lease {
-    token: Arc<Token>,
+    meaning: Arc<Presented>,
     tokens: Weak<Tokens>,
 }
 
-impl Lease {
-    pub fn secret(&self) -> &Secret {
-        &self.token.secret
+impl fmt::Debug for Lease {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Lease").field(&self.meaning).finish()
     }
 }
 
@@ -116,7 +191,7 @@ impl Drop for Lease {
         tokens.valid.rcu(|valid| {
             let rest = valid
                 .iter()
-                .filter(|token| !Arc::ptr_eq(token, &self.token));
+                .filter(|token| !Arc::ptr_eq(&token.meaning, &self.meaning));
             rest.cloned().collect::<Vec<_>>()
         });
     }
@@ -124,24 +199,111 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn tokens(count: usize) -> (Arc<Tokens>, Vec<(Secret, Lease)>) {
+        let tokens = Arc::new(Tokens::default());
+        let leases = (0..count).map(|index| {
+            let name = TokenName::parse(&format!("token-{index}")).unwrap();
+            let secret = new_token();
+            let lease = tokens.lease(&secret, Bearer::Token(name));
+            (secret, lease)
+        });
+        let leases = leases.collect();
+        (tokens, leases)
+    }
+
+    fn name(presented: &Presented) -> Option<&str> {
+        match presented {
+            Presented::Bearer(Bearer::Token(name)) => Some(name.as_str()),
+            _ => None,
+        }
+    }
 
     #[test]
     fn a_token_is_valid_as_long_as_its_lease() {
-        let bearer = Bearer::Token(TokenName::default());
-        let tokens = Arc::new(Tokens::default());
-        let lease = tokens.lease(new_token(), bearer.clone());
-        let presented = lease.secret().expose().to_owned();
-        assert!(Tokens::is_well_formed(&presented));
-        assert_eq!(tokens.bearer_of(presented.as_bytes()), Some(bearer));
-        assert_eq!(tokens.bearer_of(b""), None);
-        assert_eq!(tokens.bearer_of(&presented.as_bytes()[1..]), None);
+        let (tokens, mut leases) = tokens(3);
+        let (secret, lease) = leases.remove(1);
+        let presented = secret.expose().as_bytes();
+        assert!(Tokens::is_well_formed(secret.expose()));
+        assert_eq!(name(&tokens.presented(Some(presented))), Some("token-1"));
+        assert_eq!(*tokens.presented(Some(b"")), Presented::Unknown);
+        assert_eq!(*tokens.presented(None), Presented::Nothing);
         drop(lease);
-        assert_eq!(tokens.bearer_of(presented.as_bytes()), None);
+        assert_eq!(*tokens.presented(Some(presented)), Presented::Unknown);
+        for (secret, _) in &leases {
+            let presented = tokens.presented(Some(secret.expose().as_bytes()));
+            assert!(name(&presented).is_some());
+        }
     }
 
     #[test]
     fn no_two_tokens_are_alike() {
         assert_ne!(new_token().expose(), new_token().expose());
+    }
+
+    #[test]
+    fn what_holds_tokens_prints_none_of_them() {
+        let (tokens, leases) = tokens(1);
+        let printed = format!("{tokens:?} {leases:?}");
+        assert!(printed.contains("token-0"), "{printed}");
+        assert!(!printed.contains(leases[0].0.expose()), "{printed}");
+    }
+
+    #[test]
+    fn a_token_ends_where_it_ends() {
+        // As long as the buffer that is compared, padded with what the buffer is padded with, and
+        // longer than it.
+        let tokens = Arc::new(Tokens::default());
+        let texts = ["", "a", "a\0", "a\0\0"].map(str::to_owned);
+        let long = [63, 64, 65, 66, 1000].map(|length| "x".repeat(length));
+        let all: Vec<String> = texts.into_iter().chain(long).collect();
+        for valid in &all {
+            let secret = Secret::from(valid.clone());
+            let _lease = tokens.lease(&secret, Bearer::Token(TokenName::default()));
+            for text in &all {
+                let is_valid = name(&tokens.presented(Some(text.as_bytes()))).is_some();
+                assert_eq!(is_valid, text == valid, "{text:?} for {valid:?}");
+            }
+            assert_eq!(*tokens.presented(None), Presented::Nothing);
+        }
+    }
+
+    proptest! {
+        /// T5: no prefix, suffix, variant of case or of any digit will do, nor anything else.
+        #[test]
+        fn nothing_but_the_whole_token_is_one(
+            count in 1_usize..5,
+            cut in 0_usize..64,
+            digit in prop::char::range(' ', '~'),
+            other in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let (tokens, leases) = tokens(count);
+            for (secret, _) in &leases {
+                let text = secret.expose();
+                let (start, end) = text.split_at(cut);
+                let mut changed: Vec<char> = text.chars().collect();
+                changed[cut] = digit;
+                let changed: String = changed.into_iter().collect();
+                for guess in [
+                    start.to_owned(),
+                    text[1..].to_owned(),
+                    end.get(1..).unwrap_or_default().to_owned(),
+                    format!("{text}{digit}"),
+                    format!("{digit}{text}"),
+                    format!("{start}{digit}{end}"),
+                    format!("{end}{start}"),
+                    text.to_uppercase(),
+                    changed,
+                ] {
+                    let is_it = guess == text;
+                    let presented = tokens.presented(Some(guess.as_bytes()));
+                    prop_assert_eq!(name(&presented).is_some(), is_it, "{}", guess);
+                }
+                prop_assert_eq!(&*tokens.presented(Some(&other)), &Presented::Unknown);
+            }
+        }
     }
 }

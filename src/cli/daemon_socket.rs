@@ -122,7 +122,9 @@ impl DaemonSockets {
         clock: &dyn Clock,
         identity: Option<&IdentityName>,
     ) -> Result<Credentials, Failed> {
-        let response = self.ask(clock, &credentials_path(identity)).await?;
+        let response = self
+            .ask(clock, &daemon_path(api::CREDENTIALS, identity))
+            .await?;
         match Answer::parse(&response.body) {
             Ok(Answer::Credentials { credentials, .. }) => Ok(credentials),
             _ => Err(Failed::new("the daemon's answer holds no credentials")),
@@ -168,11 +170,12 @@ impl DaemonSockets {
     }
 }
 
-/// Where the daemon has `identity`, or the only or default one.
-pub(super) fn credentials_path(identity: Option<&IdentityName>) -> String {
+/// The path below which the daemon has something for each identity: for this one, or for the only
+/// or default one.
+pub(super) fn daemon_path(below: &str, identity: Option<&IdentityName>) -> String {
     match identity {
-        Some(identity) => format!("{}/{identity}", api::CREDENTIALS),
-        None => api::CREDENTIALS.to_owned(),
+        Some(identity) => format!("{below}/{identity}"),
+        None => below.to_owned(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::daemon_socket::{DaemonSockets, credentials_path, parse};
+use super::daemon_socket::{DaemonSockets, daemon_path, parse};
 use super::sdk_environment::{FULL_URI, OUTRANKING, TOKEN, TOKEN_FILE};
 use super::{EnvArguments, Failed, Outcome, block_on, output};
 use crate::api::{self, EndpointReport};
@@ -15,14 +15,15 @@ use crate::os::process;
 pub(super) fn run(arguments: &EnvArguments, environment: &Environment) -> Outcome {
     process::hide_memory();
     let sockets = DaemonSockets::locate(&arguments.place, environment);
-    let path = credentials_path(arguments.identity.as_ref());
+    let path = daemon_path(api::CREDENTIALS, arguments.identity.as_ref());
     let commands = block_on(async {
         let clock = SystemClock::new();
         if arguments.credentials {
             let identity = arguments.identity.as_ref();
             return Ok(key_commands(&sockets.credentials(&clock, identity).await?));
         }
-        let report: EndpointReport = parse(&sockets.ask(&clock, api::ENDPOINT).await?)?;
+        let endpoint = daemon_path(api::ENDPOINT, arguments.identity.as_ref());
+        let report: EndpointReport = parse(&sockets.ask(&clock, &endpoint).await?)?;
         let commands = endpoint_commands(&report, &path)?;
         warn_of_a_profile(environment).await;
         Ok(commands)
@@ -57,10 +58,16 @@ fn endpoint_commands(report: &EndpointReport, path: &str) -> Result<String, Fail
             "this credd has no HTTP endpoint; add [serve.http] with an address to its config",
         )
     })?;
+    let token_file = report.token_file.as_ref().ok_or_else(|| {
+        Failed::new(
+            "there is no token that you may read; start the program with `credd exec`, or have a \
+             token for a group of yours in credd's config",
+        )
+    })?;
     Ok([
         format!("unset {TOKEN} {}\n", OUTRANKING.join(" ")),
         export(FULL_URI, &format!("{url}{path}")),
-        export(TOKEN_FILE, &report.token_file),
+        export(TOKEN_FILE, token_file),
     ]
     .concat())
 }

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::daemon_socket::{DaemonSockets, credentials_path};
+use super::daemon_socket::{DaemonSockets, daemon_path};
 use super::{Failed, GetArguments, Outcome, block_on, output};
+use crate::api;
 use crate::aws::formats;
 use crate::clock::SystemClock;
 use crate::environment::Environment;
@@ -12,7 +13,7 @@ use crate::os::process;
 pub(super) fn run(arguments: &GetArguments, environment: &Environment) -> Outcome {
     process::hide_memory();
     let sockets = DaemonSockets::locate(&arguments.place, environment);
-    let path = credentials_path(arguments.identity.as_ref());
+    let path = daemon_path(api::CREDENTIALS, arguments.identity.as_ref());
     let response = block_on(async { sockets.ask(&SystemClock::new(), &path).await })?;
     let process_output = formats::process(&response.body)
         .ok_or_else(|| Failed::new("the daemon's answer holds no credentials"))?;

@@ -19,6 +19,7 @@ mod sdk_environment;
 mod serve;
 mod status;
 mod terminal;
+mod token;
 mod whoami;
 
 use std::ffi::OsString;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::authz::TokenName;
 use crate::environment::Environment;
 use crate::identity::IdentityName;
 use crate::os::memory;
@@ -61,6 +63,8 @@ enum Command {
     /// Show what waits for an MFA code, and send the code, which is asked for or read from standard
     /// input
     Mfa(MfaArguments),
+    /// Show the tokens, replace one, or take one back
+    Token(TokenArguments),
     /// Exit with 0 if every identity has credentials
     Health(Place),
     /// Show why an identity has the credentials that it has, or why a program does not use credd
@@ -194,6 +198,31 @@ struct MfaArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+struct TokenArguments {
+    #[command(subcommand)]
+    command: Option<TokenCommand>,
+    #[command(flatten)]
+    report: ReportArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a new one; the one before stays valid for its overlap
+    Rotate(WhichTokenArguments),
+    /// Make a new one; the one before is refused from now on
+    Revoke(WhichTokenArguments),
+}
+
+#[derive(Debug, Args)]
+struct WhichTokenArguments {
+    /// The token's name
+    token: TokenName,
+    #[command(flatten)]
+    report: ReportArguments,
+}
+
+#[derive(Debug, Args)]
 struct ReportArguments {
     #[command(flatten)]
     place: Place,
@@ -291,6 +320,7 @@ pub fn run() -> ExitCode {
         Command::Refresh(arguments) => order::refresh(&arguments, &environment),
         Command::Forget(arguments) => order::forget(&arguments, &environment),
         Command::Mfa(arguments) => mfa::run(&arguments, &environment),
+        Command::Token(arguments) => token::run(&arguments, &environment),
         Command::Health(place) => health::run(&place, &environment),
         Command::Explain(arguments) => explain::run(&arguments, &environment),
         Command::Whoami(arguments) => whoami::run(&arguments, environment),

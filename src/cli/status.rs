@@ -69,14 +69,24 @@ fn table(report: &StatusReport) -> String {
     let rows: Vec<[String; 6]> = std::iter::once(heading.map(str::to_owned))
         .chain(report.identities.iter().map(row))
         .collect();
-    let widths: Vec<usize> = (0..heading.len())
+    let mut text = columns(&rows);
+    text.extend(report.identities.iter().filter_map(failure));
+    let pending = report.challenges.iter().map(pending);
+    text.extend(pending.map(|line| format!("\n{line}\n")));
+    text
+}
+
+/// The rows, with their cells below each other.
+pub(super) fn columns<const COUNT: usize>(rows: &[[String; COUNT]]) -> String {
+    let widths: Vec<usize> = (0..COUNT)
         .map(|column| {
-            let width = |row: &[String; 6]| row.get(column).map_or(0, |cell| cell.chars().count());
+            let width =
+                |row: &[String; COUNT]| row.get(column).map_or(0, |cell| cell.chars().count());
             rows.iter().map(width).max().unwrap_or(0)
         })
         .collect();
     let mut text = String::new();
-    for row in &rows {
+    for row in rows {
         let cells: Vec<String> = row
             .iter()
             .zip(&widths)
@@ -85,9 +95,6 @@ fn table(report: &StatusReport) -> String {
         text += cells.join("  ").trim_end();
         text.push('\n');
     }
-    text.extend(report.identities.iter().filter_map(failure));
-    let pending = report.challenges.iter().map(pending);
-    text.extend(pending.map(|line| format!("\n{line}\n")));
     text
 }
 

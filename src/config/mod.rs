@@ -66,6 +66,13 @@ pub struct TokenSettings {
     pub overlap: Duration,
 }
 
+impl TokenSettings {
+    /// Whether users besides the daemon's and root can read the token.
+    pub fn lets_others_read(&self) -> bool {
+        self.group.is_some() || self.mode & 0o007 != 0
+    }
+}
+
 /// How people are asked for what only they have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Challenges {

@@ -2,9 +2,13 @@
 
 mod announcer;
 mod doors;
+mod folder;
 pub mod runtime_directory;
 pub mod sandbox;
 pub mod signals;
+mod token_file;
+mod token_keeper;
+mod unusable;
 
 use std::fmt;
 use std::future::Future;
@@ -17,10 +21,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::audit;
-use crate::authz::{Bearer, Lease, ListenerName, Policy, TokenName, Tokens};
+use crate::authz::{ListenerName, Policy};
 use crate::challenge::{Challenges, UsedCodes};
 use crate::clock::{SharedClock, timeout};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::http::{Client, Proxies, Roots};
 use crate::identity::IdentityName;
@@ -30,12 +34,15 @@ use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
-    self, Admin, Admins, BindError, Connections, Imds, ImdsConfig, Limits, Public, Site, Untold,
+    self, Admin, Admins, BindError, Connections, Imds, Limits, Public, Site, TokenOrders, Untold,
     Witness,
 };
 use announcer::Announcer;
-use doors::Doors;
-use runtime_directory::{RuntimeDirectory, Unusable};
+use doors::{Admitted, Doors};
+use runtime_directory::RuntimeDirectory;
+use token_keeper::TokenKeeper;
+
+pub use unusable::Unusable;
 
 /// What is left of the audit log at the end may take this long to write.
 const AUDIT_END: Duration = Duration::from_secs(1);
@@ -58,7 +65,7 @@ pub struct Parts {
 /// A daemon whose sockets are bound and whose identities are about to be refreshed.
 pub struct Daemon {
     site: Arc<Site>,
-    imds: Option<ImdsConfig>,
+    imds: Option<Arc<Imds>>,
     surveyor: Surveyor,
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
@@ -68,8 +75,9 @@ pub struct Daemon {
     announcer: Announcer,
     audit_writer: audit::Writer,
     clock: SharedClock,
-    /// Keeps the default token valid, and the directory ours.
-    _token: Lease,
+    token_keeper: TokenKeeper,
+    token_orders: TokenOrders,
+    /// Keeps the directory ours.
     _directory: RuntimeDirectory,
 }
 
@@ -135,22 +143,17 @@ impl Daemon {
         } = parts;
         let witness = Witness::default();
         witness.suffices_for(&config.allow, &config.serve.tcp_addresses())?;
+        let owner = process::effective_uid();
+        let names = config.identities.keys().filter(|name| !name.is_narrowed());
+        let policy = Policy::new(config.allow, owner, names.cloned().collect());
         let directory = RuntimeDirectory::claim(runtime_directory)?;
         let (audit, audit_writer) = audit::open(&config.audit, outlets, random::bytes())?;
-        let doors = Doors::open(&config.serve, &directory).await?;
+        let admitted = Admitted::to(&directory, &config.serve, &policy, &config.tokens)?;
+        let doors = Doors::open(&config.serve, &directory, admitted).await?;
         let own = doors.addresses();
-        let tokens = Arc::new(Tokens::default());
-        let token = tokens.lease(
-            directory.default_token()?,
-            Bearer::Token(TokenName::default()),
-        );
-        let used = UsedCodes::load(
-            runtime_directory::used_codes(directory.path()),
-            random::bytes(),
-            clock.boot(),
-        );
-        let warnings = config.challenges.warnings;
-        let challenges = Challenges::new(used, Arc::clone(&clock), warnings);
+        let (token_keeper, token_orders) =
+            TokenKeeper::open(&directory, config.tokens, Arc::clone(&clock))?;
+        let challenges = challenges(&config.challenges, &directory, &clock);
         let announcer = Announcer::new(
             Arc::clone(&challenges),
             config.challenges.hook,
@@ -168,9 +171,6 @@ impl Daemon {
             surroundings,
             draws,
         };
-        let names = config.identities.keys().filter(|name| !name.is_narrowed());
-        let names = names.cloned().collect();
-        let policy = Policy::new(config.allow, process::effective_uid(), names);
         let (identities, begun) = Identities::open_all(config.identities, parts);
         let site = Arc::new(Site {
             began: clock.boot(),
@@ -178,18 +178,20 @@ impl Daemon {
             identities: identities.readers(),
             policy,
             admins: Admins {
-                owner: process::effective_uid(),
-                group: None,
+                owner,
+                group: admitted.admins,
             },
-            tokens,
+            tokens: token_keeper.tokens(),
             audit,
             challenges,
             url: doors.url(),
-            token_file: runtime_directory::token_file(directory.path()),
+            token_files: token_keeper.files(),
         });
+        let imds = config.serve.imds;
+        let imds = imds.map(|it| Arc::new(Imds::new(Arc::clone(&site), it, &doors.imds())));
         Ok(Self {
             site,
-            imds: config.serve.imds,
+            imds,
             surveyor,
             identities,
             begun,
@@ -199,7 +201,8 @@ impl Daemon {
             announcer,
             audit_writer,
             clock,
-            _token: token,
+            token_keeper,
+            token_orders,
             _directory: directory,
         })
     }
@@ -225,7 +228,6 @@ impl Daemon {
         let public = Arc::new(Public {
             site: Arc::clone(&self.site),
         });
-        let addresses = self.doors.imds();
         let Doors {
             public: listeners,
             imds: imds_listeners,
@@ -238,7 +240,6 @@ impl Daemon {
             listening.spawn(serving);
         }
         if let Some(imds) = self.imds {
-            let imds = Arc::new(Imds::new(Arc::clone(&self.site), imds, &addresses));
             for listener in imds_listeners {
                 let (imds, connections) = (Arc::clone(&imds), Arc::clone(&connections));
                 let name = ListenerName::imds();
@@ -249,6 +250,7 @@ impl Daemon {
         let admin = Arc::new(Admin {
             site: Arc::clone(&self.site),
             surveyor: self.surveyor,
+            tokens: self.token_orders,
         });
         let ended = connections.ended();
         let name = ListenerName::admin();
@@ -259,6 +261,7 @@ impl Daemon {
         keeping.spawn(self.announcer.run());
         let mut auditing = JoinSet::new();
         auditing.spawn(self.audit_writer.run(Arc::clone(&self.clock)));
+        keeping.spawn(self.token_keeper.run());
         let _identities = self.identities;
         keeping.spawn(keep(self.begun));
         tracing::info!(
@@ -287,6 +290,20 @@ impl Daemon {
         tracing::info!("stopped");
         outcome
     }
+}
+
+/// What only a person can answer, and what of it is used up since an earlier run.
+fn challenges(
+    config: &config::Challenges,
+    directory: &RuntimeDirectory,
+    clock: &SharedClock,
+) -> Arc<Challenges> {
+    let used = UsedCodes::load(
+        runtime_directory::used_codes(directory.path()),
+        random::bytes(),
+        clock.boot(),
+    );
+    Challenges::new(used, Arc::clone(clock), config.warnings)
 }
 
 /// What providers look at, the network as `environment` describes it included. None of `own`, the

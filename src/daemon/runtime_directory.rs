@@ -1,19 +1,18 @@
 //! The directory that holds sockets and token files, and the lock that keeps a second instance
 //! out of it.
 
-use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags};
 
-use crate::authz::{Tokens, new_token};
+use super::folder::{Access, Folder};
+use super::unusable::Unusable;
+use crate::authz::TokenName;
 use crate::environment::Environment;
-use crate::os::files;
 use crate::os::process;
-use crate::secret::Secret;
 
 /// Where a daemon of this user keeps its sockets: the directory named, else systemd's
 /// `$RUNTIME_DIRECTORY`, else `/run/credd` for root and `$XDG_RUNTIME_DIR/credd` for others.
@@ -44,9 +43,14 @@ pub fn admin_socket(directory: &Path) -> PathBuf {
     directory.join("admin/credd.sock")
 }
 
-/// Each token has a directory of its own, so that a bind mount of it sees a new file.
+/// That of the token `default`.
 pub fn token_file(directory: &Path) -> PathBuf {
-    directory.join("tokens/default/token")
+    token_file_of(directory, &TokenName::default())
+}
+
+/// Each token has a directory of its own, so that a bind mount of it sees a new file.
+pub fn token_file_of(directory: &Path, token: &TokenName) -> PathBuf {
+    directory.join("tokens").join(token.as_str()).join("token")
 }
 
 /// What is left of MFA codes for the next run: salted hashes.
@@ -54,10 +58,18 @@ pub fn used_codes(directory: &Path) -> PathBuf {
     directory.join("used-codes")
 }
 
+/// Makes the directory where it is missing, for whoever needs it before it is claimed.
+pub fn make(directory: &Path) -> Result<(), Unusable> {
+    Folder::open(directory).map(drop)
+}
+
 /// A directory that is this daemon's own for as long as it runs.
 #[derive(Debug)]
 pub struct RuntimeDirectory {
     path: PathBuf,
+    folder: Folder,
+    admin: Folder,
+    tokens: Folder,
     _lock: Lock,
 }
 
@@ -65,118 +77,52 @@ pub struct RuntimeDirectory {
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "held open")] File);
 
-/// Why the directory cannot be used.
-#[derive(Debug)]
-pub enum Unusable {
-    /// Another daemon serves from it.
-    Taken { path: PathBuf, pid: String },
-    /// Others could put their own files in place of ours.
-    NotPrivate { path: PathBuf, why: &'static str },
-    Io {
-        attempt: &'static str,
-        path: PathBuf,
-        cause: io::Error,
-    },
-}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Taken { path, pid } => write!(
-                formatter,
-                "another credd (process {pid}) already serves from {}; stop it, or give this one \
-                 another place (--runtime-dir, and [serve.unix] in its config)",
-                path.display()
-            ),
-            Self::NotPrivate { path, why } => write!(
-                formatter,
-                "the runtime directory {} {why}; make it credd's own (owner and mode 0700), or \
-                 name another with --runtime-dir",
-                path.display()
-            ),
-            Self::Io {
-                attempt,
-                path,
-                cause,
-            } => {
-                write!(formatter, "cannot {attempt} {}: {cause}", path.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for Unusable {}
-
 impl RuntimeDirectory {
     /// Makes the directory where needed and locks it. Nothing of another instance is touched
     /// before the lock is held.
     pub fn claim(path: PathBuf) -> Result<Self, Unusable> {
-        for part in [
-            path.clone(),
-            path.join("admin"),
-            path.join("tokens"),
-            path.join("tokens/default"),
-        ] {
-            make_private(&part)?;
-        }
+        let folder = Folder::open(&path)?;
         let lock = Lock::take(&path.join("lock"), &path)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self {
+            admin: folder.below("admin")?,
+            tokens: folder.below("tokens")?,
+            folder,
+            path,
+            _lock: lock,
+        })
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The token that opens every identity. One from an earlier run stays valid, since clients
-    /// hold it in their environment.
-    pub fn default_token(&self) -> Result<Secret, Unusable> {
-        let path = token_file(&self.path);
-        let failed = |attempt| {
-            let path = path.clone();
-            move |cause| Unusable::Io {
-                attempt,
-                path,
-                cause,
-            }
-        };
-        if let Some(token) = earlier_token(&path) {
-            return Ok(token);
-        }
-        let token = new_token();
-        // No newline: the Rust, C and Go SDKs and botocore refuse a token that ends in one.
-        files::write_private(&path, token.expose().as_bytes()).map_err(failed("write"))?;
-        Ok(token)
+    /// The directory of tokens, one directory each.
+    pub(super) fn tokens(&self) -> &Folder {
+        &self.tokens
+    }
+
+    /// Lets those through who have something to seek here, and nobody else.
+    pub(super) fn let_in(&self, passage: Passage) -> Result<(), Unusable> {
+        let through = |is_open| Access::private(if is_open { 0o711 } else { 0o700 });
+        self.tokens.let_in(through(passage.to_tokens))?;
+        self.folder
+            .let_in(through(passage.to_tokens || passage.to_sockets))
+    }
+
+    /// Lets that group through to the admin socket.
+    pub(super) fn let_in_admins(&self, group: Option<u32>) -> Result<(), Unusable> {
+        let mode = if group.is_some() { 0o750 } else { 0o700 };
+        self.admin.let_in(Access { group, mode })
     }
 }
 
-/// Makes the directory where it is missing, and sees to it that only its owner can write there.
-pub fn make_private(path: &Path) -> Result<(), Unusable> {
-    let failed = |attempt| {
-        move |cause| Unusable::Io {
-            attempt,
-            path: path.to_owned(),
-            cause,
-        }
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(failed("make"))?;
-    let metadata = std::fs::symlink_metadata(path).map_err(failed("look at"))?;
-    let why = if !metadata.is_dir() {
-        "is no directory"
-    } else if metadata.uid() != process::effective_uid() {
-        "belongs to another user"
-    } else if metadata.mode() & 0o022 != 0 {
-        "can be written to by other users"
-    } else {
-        return Ok(());
-    };
-    Err(Unusable::NotPrivate {
-        path: path.to_owned(),
-        why,
-    })
+/// Who besides the owner has something to seek in the runtime directory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Passage {
+    /// Other users whom a rule may admit on a socket there, or the group of the admin socket.
+    pub(super) to_sockets: bool,
+    /// Readers of tokens.
+    pub(super) to_tokens: bool,
 }
 
 impl Lock {
@@ -189,13 +135,7 @@ impl Lock {
 
     /// Takes the lock at `path`, which stands for `guarded`.
     fn take(path: &Path, guarded: &Path) -> Result<Self, Unusable> {
-        let failed = |attempt| {
-            move |cause| Unusable::Io {
-                attempt,
-                path: path.to_owned(),
-                cause,
-            }
-        };
+        let failed = |attempt| Unusable::io(attempt, path);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -223,17 +163,4 @@ impl Lock {
         writeln!(file, "{}", std::process::id()).map_err(failed("write"))?;
         Ok(Self(file))
     }
-}
-
-/// A token file that nobody else could have written or read.
-fn earlier_token(path: &Path) -> Option<Secret> {
-    const LONGEST: usize = 128;
-    let metadata = std::fs::symlink_metadata(path).ok()?;
-    let is_ours = metadata.is_file()
-        && metadata.uid() == process::effective_uid()
-        && metadata.mode() & 0o777 & !0o700 == 0;
-    let text = files::read_text_now(path, LONGEST)
-        .ok()
-        .filter(|_| is_ours)?;
-    Tokens::is_well_formed(&text).then(|| Secret::from(text.to_string()))
 }

@@ -111,7 +111,8 @@ fn is_null_device(metadata: &std::fs::Metadata) -> bool {
     metadata.rdev() == rustix::fs::makedev(1, 3)
 }
 
-fn read_bounded(file: File, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+/// Reads the rest of a file, of at most `limit` bytes.
+pub fn read_bounded(file: File, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     // Room for all that is read: a buffer that grows leaves unwiped copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
     file.take(limit as u64 + 1).read_to_end(&mut bytes)?;

@@ -20,6 +20,14 @@ pub fn is_ec2_instance(sys: &Path) -> bool {
         || starts_with("hypervisor/uuid", "ec2")
 }
 
+/// What the kernel calls this start of the host (`random(4)`). A sandbox may hide it.
+pub fn boot_id() -> Option<String> {
+    const LONGEST: usize = 64;
+    let id = files::read_text_now(Path::new("/proc/sys/kernel/random/boot_id"), LONGEST).ok()?;
+    let id = id.trim();
+    (!id.is_empty()).then(|| id.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -119,7 +119,11 @@ const DENIED: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_iopl,
     libc::SYS_kcmp,
+    #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
     libc::SYS_kexec_file_load,
+    // libc lacks the name there.
+    #[cfg(all(target_arch = "aarch64", target_env = "musl"))]
+    294,
     libc::SYS_kexec_load,
     libc::SYS_keyctl,
     #[cfg(target_arch = "x86_64")]

@@ -8,6 +8,9 @@
 //! | `POST /v1/forget` | the states of those meant, without what they held |
 //! | `GET /v1/challenges` | every session that a person can renew |
 //! | `POST /v1/mfa` | what came of a code, once it was tried |
+//! | `GET /v1/tokens` | every token's file, age and next rotation |
+//! | `POST /v1/tokens/rotate` | those of the one that replaces the token |
+//! | `POST /v1/tokens/revoke` | the same, and those before are refused |
 //! | `GET /metrics` | what a monitoring system counts |
 
 use std::collections::BTreeMap;
@@ -20,6 +23,7 @@ use serde::Serialize;
 
 use super::explain::explanation;
 use super::guard::{self, Methods};
+use super::token_orders::{TokenAction, TokenOrders};
 use super::{Body, Endpoint, Peer, Refusal, Responding, Site, question, whole};
 use crate::api::{self, ExplainReport, FailureReport, IdentityStatus, StatusReport, WhichIdentity};
 use crate::authz::{Denial, Reason};
@@ -60,6 +64,7 @@ const ROOT: u32 = 0;
 pub struct Admin {
     pub site: Arc<Site>,
     pub surveyor: Surveyor,
+    pub tokens: TokenOrders,
 }
 
 impl Endpoint for Admin {
@@ -106,6 +111,15 @@ impl Admin {
                 Ok(whole(StatusCode::OK, report.into()))
             }
             (false, api::METRICS) => Ok(self.site.metrics()),
+            (false, api::TOKENS) => self.tokens.look().await,
+            (true, api::ROTATE_TOKEN) => {
+                let (tokens, body) = (&self.tokens, request.into_body());
+                tokens.change(&self.site, body, TokenAction::Rotate).await
+            }
+            (true, api::REVOKE_TOKEN) => {
+                let (tokens, body) = (&self.tokens, request.into_body());
+                tokens.change(&self.site, body, TokenAction::Revoke).await
+            }
             (true, api::MFA) => self.site.answer(request.into_body()).await,
             _ => Err(Refusal::not_found(
                 "there is nothing here; is this `credd` as old as the daemon?",
@@ -176,7 +190,7 @@ type Meant = BTreeMap<IdentityName, SnapshotReader>;
 /// what is known by then is told.
 const ORDER_TIME: Duration = Duration::from_secs(65);
 
-fn report(report: &impl Serialize) -> Response<Body> {
+pub(super) fn report(report: &impl Serialize) -> Response<Body> {
     let report = serde_json::to_vec(report).unwrap_or_default();
     whole(StatusCode::OK, report.into())
 }

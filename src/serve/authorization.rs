@@ -1,9 +1,10 @@
 //! From a request to a decision: who asks, with which token, for what.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::HeaderMap;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 
 use super::trail::Granted;
 use super::{Peer, Refusal, Site, WAIT};
@@ -24,7 +25,7 @@ impl Site {
         asked: Option<&str>,
     ) -> Result<Granted, Refusal> {
         let mut presented = self.presented(peer, headers);
-        if presented == Presented::Unknown {
+        if *presented == Presented::Unknown {
             presented = self.presented_again(peer, headers).await;
         }
         self.decide(peer, headers, presented, asked)
@@ -35,7 +36,7 @@ impl Site {
         &self,
         peer: &Peer,
         headers: &HeaderMap,
-        presented: Presented,
+        presented: Arc<Presented>,
         asked: Option<&str>,
     ) -> Result<Granted, Refusal> {
         let was_there = peer.is_there();
@@ -85,36 +86,36 @@ impl Site {
     /// Gives a program that `credd exec` runs its token back: after a restart the request that
     /// shows it may come before the one that leases it again. A 403 would be the last word for
     /// most SDKs.
-    async fn presented_again(&self, peer: &Peer, headers: &HeaderMap) -> Presented {
+    async fn presented_again(&self, peer: &Peer, headers: &HeaderMap) -> Arc<Presented> {
         if self.began.until(self.clock.boot()) >= LEASES_RETURN || !may_be_leased(headers) {
-            return Presented::Unknown;
+            return Arc::new(Presented::Unknown);
         }
         let mut leased = self.tokens.leased();
         let known = async {
             loop {
                 let presented = self.presented(peer, headers);
-                if presented != Presented::Unknown || leased.changed().await.is_err() {
+                if *presented != Presented::Unknown || leased.changed().await.is_err() {
                     return presented;
                 }
             }
         };
         let known = timeout(&*self.clock, WAIT, known).await;
-        known.unwrap_or(Presented::Unknown)
+        known.unwrap_or_else(|_| Arc::new(Presented::Unknown))
     }
 
     /// The one token of a request. The kernel vouches for callers on Unix sockets, whatever they
     /// show.
-    fn presented(&self, peer: &Peer, headers: &HeaderMap) -> Presented {
+    fn presented(&self, peer: &Peer, headers: &HeaderMap) -> Arc<Presented> {
         if peer.transport() == Transport::Unix {
-            return Presented::Nothing;
+            return Arc::new(Presented::Nothing);
         }
         let mut values = headers.get_all(AUTHORIZATION).iter();
-        let Some(value) = values.next() else {
-            return Presented::Nothing;
-        };
-        match self.tokens.bearer_of(value.as_bytes()) {
-            Some(bearer) if values.next().is_none() => Presented::Bearer(bearer),
-            _ => Presented::Unknown,
+        let presented = self
+            .tokens
+            .presented(values.next().map(HeaderValue::as_bytes));
+        match values.next() {
+            None => presented,
+            Some(_) => Arc::new(Presented::Unknown),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | `GET /v1/credentials` | the caller's only or default identity |
 //! | `GET /v1/credentials/<identity>` | that identity |
 //! | `GET /v1/endpoint` | Unix socket only: how to reach the HTTP endpoint |
+//! | `GET /v1/endpoint/<identity>` | the same, with a token for that identity |
 //! | `POST /v1/lease` | Unix socket only: a token that lives as long as the connection |
 
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::guard::{self, Methods};
 use super::trail::Granted;
-use super::{Body, Endpoint, Peer, Refusal, Responding, Site, WAIT, lease, whole};
-use crate::api::{self, EndpointReport};
+use super::{Body, Endpoint, Peer, Refusal, Responding, Site, WAIT, endpoint, lease, whole};
+use crate::api;
 use crate::authz::Transport;
 use crate::clock::{Timestamp, timeout};
 use crate::refresh::{Answer, Snapshot, SnapshotReader};
@@ -52,21 +53,22 @@ impl Public {
         let refused = |refusal| self.site.refused(peer.connected(), headers, refusal);
         guard::check(&request, methods).map_err(refused)?;
         let path = request.uri().path();
-        if let Some(Asked(asked)) = Asked::parse(path) {
+        if let Some(Asked(asked)) = Asked::parse(path, api::CREDENTIALS) {
             if request.method() == Method::POST {
                 let message = "only GET and HEAD are answered here";
                 return Err(refused(Refusal::forbidden("MethodNotAllowed", message)));
             }
             let granted = self.site.authorize(peer, headers, asked).await?;
             let served = served(&self.site, &granted).await?;
-            let (now, held) = (served.at, served.snapshot.held.as_ref());
-            self.site.record_grant(now, &granted, headers, asked, held);
+            let held = served.snapshot.held.as_ref();
+            self.site
+                .record_grant(served.at, &granted, headers, asked, held);
             return Ok(whole(StatusCode::OK, served.body));
         }
         match path {
-            api::ENDPOINT if is_unix => {
+            _ if is_unix && let Some(Asked(asked)) = Asked::parse(path, api::ENDPOINT) => {
                 self.site.admit(peer, headers)?;
-                Ok(self.endpoint())
+                endpoint::respond(&self.site, peer, headers, asked)
             }
             api::LEASE if is_unix && request.method() == Method::POST => {
                 lease::respond(&self.site, request, peer).await
@@ -80,26 +82,15 @@ impl Public {
             }
         }
     }
-
-    fn endpoint(&self) -> Response<Body> {
-        let report = EndpointReport {
-            url: self.site.url.clone(),
-            token_file: self.site.token_file.display().to_string(),
-        };
-        whole(
-            StatusCode::OK,
-            serde_json::to_vec(&report).unwrap_or_default().into(),
-        )
-    }
 }
 
-/// What a credentials path asks for: the named identity, or whichever is meant without a name.
+/// What a path asks for: the named identity, or whichever is meant without a name.
 #[derive(Debug, PartialEq, Eq)]
 struct Asked<'a>(Option<&'a str>);
 
 impl<'a> Asked<'a> {
-    fn parse(path: &'a str) -> Option<Self> {
-        let rest = path.strip_prefix(api::CREDENTIALS)?;
+    fn parse(path: &'a str, of: &str) -> Option<Self> {
+        let rest = path.strip_prefix(of)?;
         if rest.is_empty() || rest == "/" {
             return Some(Self(None));
         }
@@ -167,17 +158,15 @@ mod tests {
 
     #[test]
     fn a_credentials_path_names_an_identity_or_none() {
-        assert_eq!(Asked::parse("/v1/credentials"), Some(Asked(None)));
-        assert_eq!(Asked::parse("/v1/credentials/"), Some(Asked(None)));
+        let parse = |path| Asked::parse(path, api::CREDENTIALS);
+        assert_eq!(parse("/v1/credentials"), Some(Asked(None)));
+        assert_eq!(parse("/v1/credentials/"), Some(Asked(None)));
         assert_eq!(
-            Asked::parse("/v1/credentials/billing"),
+            parse("/v1/credentials/billing"),
             Some(Asked(Some("billing")))
         );
-        assert_eq!(
-            Asked::parse("/v1/credentials/a/b"),
-            Some(Asked(Some("a/b")))
-        );
-        assert_eq!(Asked::parse("/v1/credentialsx"), None);
-        assert_eq!(Asked::parse("/"), None);
+        assert_eq!(parse("/v1/credentials/a/b"), Some(Asked(Some("a/b"))));
+        assert_eq!(parse("/v1/credentialsx"), None);
+        assert_eq!(parse("/"), None);
     }
 }

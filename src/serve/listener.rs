@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::limited::Limited;
 use super::limits::{Holder, Ledger};
+use super::unix_socket::{self, Access};
 use super::{Endpoint, Limits, Peer, Refusal, Witness, connection};
 use crate::authz::ListenerName;
 use crate::clock::Clock;
@@ -112,16 +112,12 @@ impl Listener {
         })
     }
 
-    /// Binds a socket that its owner alone may connect to. The caller holds the lock that says
-    /// that no other instance serves `path`, so what is there is a leftover.
-    pub fn unix(path: &Path) -> Result<Self, BindError> {
-        let bind = || {
-            remove_leftover(path)?;
-            let listener = UnixListener::bind(path)?;
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-            Ok(Self::Unix(listener, path.to_owned()))
-        };
-        bind().map_err(|cause| BindError {
+    /// Binds a socket in a directory that nobody else may write to. The caller holds the lock that
+    /// says that no other instance serves `path`, so what is there is a leftover.
+    pub fn unix(path: &Path, access: Access) -> Result<Self, BindError> {
+        let bound = unix_socket::bind(path, access);
+        let bound = bound.map(|listener| Self::Unix(listener, path.to_owned()));
+        bound.map_err(|cause| BindError {
             what: path.display().to_string(),
             address: None,
             cause,
@@ -156,18 +152,6 @@ fn restrain(listener: &TcpListener, address: SocketAddr) -> io::Result<()> {
         sockopt::set_ipv6_unicast_hops(listener, Some(1))?;
     }
     Ok(())
-}
-
-/// A config that names some other file by mistake must not cost that file.
-fn remove_leftover(path: &Path) -> io::Result<()> {
-    match std::fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.file_type().is_socket() => std::fs::remove_file(path),
-        Ok(_) => Err(io::Error::other(
-            "there is something that is no socket; move it away",
-        )),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 /// The socket's name goes with it, so that clients see at once that nobody is there.

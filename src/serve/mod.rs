@@ -6,6 +6,7 @@ mod authorization;
 mod challenges;
 mod connection;
 mod ecs;
+mod endpoint;
 mod explain;
 mod guard;
 mod imds;
@@ -17,7 +18,9 @@ mod metrics;
 mod peer;
 mod question;
 mod refusal;
+mod token_orders;
 mod trail;
+mod unix_socket;
 mod witness;
 
 use std::collections::BTreeMap;
@@ -49,6 +52,8 @@ pub use lease::LeaseBody;
 pub use listener::{BindError, Connections, Listener, serve};
 pub use peer::Peer;
 pub use refusal::Refusal;
+pub use token_orders::{TokenAction, TokenFailure, TokenFile, TokenOrder, TokenOrders};
+pub use unix_socket::Access;
 pub use witness::{Untold, Witness};
 
 /// Where to listen, and how much to take from one caller.
@@ -142,7 +147,7 @@ pub struct Site {
     pub challenges: Arc<Challenges>,
     /// `http://127.0.0.1:9169`, where there is a TCP listener.
     pub url: Option<String>,
-    pub token_file: PathBuf,
+    pub token_files: Vec<TokenFile>,
 }
 
 /// How long a request may wait for what is on its way: PHP and C++ give up at 1 s.

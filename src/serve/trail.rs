@@ -16,7 +16,7 @@ use crate::refresh::{Expiry, Held};
 pub(super) struct Granted {
     pub(super) grant: Grant,
     pub(super) caller: Arc<Caller>,
-    pub(super) presented: Presented,
+    pub(super) presented: Arc<Presented>,
 }
 
 impl Site {

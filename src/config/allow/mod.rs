@@ -1,6 +1,7 @@
 //! `[[allow]]`: who may have which identities, and how much less of them than they are.
 
 mod caller;
+mod combination;
 mod narrowed;
 
 use std::collections::BTreeMap;

@@ -196,7 +196,9 @@ impl Imds {
     /// What the caller gets of what it asks for; to EC2's clients everything else is not there.
     fn granted(&self, asking: Asking<'_>, asked: Option<&str>) -> Option<Granted> {
         let Asking { peer, headers } = asking;
-        let decision = self.site.decide(peer, headers, Presented::Nothing, asked);
+        let decision = self
+            .site
+            .decide(peer, headers, Arc::new(Presented::Nothing), asked);
         decision.ok()
     }
 
@@ -238,9 +240,9 @@ impl Imds {
         let updated = self.updated(&served.snapshot);
         let body = formats::instance_metadata(&served.body, updated, shape == Shape::Extended);
         let body = body.ok_or_else(Refusal::warming)?;
-        let (now, held) = (served.at, served.snapshot.held.as_ref());
+        let held = served.snapshot.held.as_ref();
         self.site
-            .record_grant(now, &granted, asking.headers, Some(name), held);
+            .record_grant(served.at, &granted, asking.headers, Some(name), held);
         Ok(Some(page::text(body)))
     }
 

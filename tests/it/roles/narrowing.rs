@@ -3,6 +3,7 @@
 use credd::authz::{Bearer, Lease, TokenName, new_token};
 use credd::config::{self, Config};
 use credd::os::users::HostAccounts;
+use credd::secret::Secret;
 
 use super::handing_out::Served;
 use super::*;
@@ -47,7 +48,7 @@ source-identity = "{{caller}}"
 /// A daemon, with tokens that are as good as those of its files.
 struct Narrowed {
     served: Served,
-    tokens: BTreeMap<&'static str, Lease>,
+    tokens: BTreeMap<&'static str, (Secret, Lease)>,
 }
 
 impl Narrowed {
@@ -57,7 +58,9 @@ impl Narrowed {
         let served = Served::of_config(ground, config).await;
         let lease = |name| {
             let bearer = Bearer::Token(TokenName::parse(name).unwrap());
-            (name, served.site.tokens.lease(new_token(), bearer))
+            let token = new_token();
+            let lease = served.site.tokens.lease(&token, bearer);
+            (name, (token, lease))
         };
         let tokens = ["default", "worker", "report"].map(lease);
         Self {
@@ -68,7 +71,7 @@ impl Narrowed {
 
     /// The access key id that `caller` gets.
     async fn key(&self, caller: &str, identity: &str) -> String {
-        let token = self.tokens[caller].secret().expose();
+        let token = self.tokens[caller].0.expose();
         let answer = self.served.asking_with(token, identity).await;
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         let body: Value = serde_json::from_str(body).unwrap();
@@ -156,7 +159,7 @@ fn nobody_can_name_a_narrowed_identity() {
             ("default", "deploy@worker"),
             ("default", "deploy%40worker"),
         ] {
-            let token = narrowed.tokens[caller].secret().expose();
+            let token = narrowed.tokens[caller].0.expose();
             let answer = narrowed.served.asking_with(token, name).await;
             assert!(!answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
             assert!(!answer.contains("ASIA"), "{name}: {answer}");

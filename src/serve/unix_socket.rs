@@ -1,0 +1,114 @@
+//! Unix sockets that never admit more than they are meant to, not even for a moment.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::path::Path;
+
+use rustix::fs::Mode;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use tokio::net::UnixListener;
+
+/// Whose a socket is, and who may connect, which needs to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Those of the daemon if absent.
+    pub owner: Option<u32>,
+    pub group: Option<u32>,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+impl Access {
+    /// The daemon's user alone, and root.
+    pub const PRIVATE: Self = Self {
+        owner: None,
+        group: None,
+        mode: 0o600,
+    };
+}
+
+/// Connections that the kernel keeps until they are taken.
+const BACKLOG: i32 = 1024;
+
+/// Binds a socket at `path`, in a directory that nobody else may write to. The caller holds the
+/// lock that says that no other instance serves there, so a socket that is there is a leftover.
+pub(super) fn bind(path: &Path, access: Access) -> io::Result<UnixListener> {
+    remove_leftover(path)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // Linux binds the name with the socket's own mode, as far as the umask lets it.
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    // By path, since the name is not what the descriptor stands for. Nobody else can have put a
+    // link there.
+    if access.owner.is_some() || access.group.is_some() {
+        chown(path, access.owner, access.group)?;
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(access.mode))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
+}
+
+/// A config that names some other file by mistake must not cost that file.
+fn remove_leftover(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => std::fs::remove_file(path),
+        Ok(_) => Err(io::Error::other(
+            "there is something that is no socket; move it away",
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_has_the_mode_that_it_is_to_have_whatever_the_umask() {
+        let folder = tempfile::tempdir().unwrap();
+        for mode in [0o600, 0o660, 0o666, 0o622] {
+            let path = folder.path().join(format!("{mode:o}"));
+            let _listener = bind(
+                &path,
+                Access {
+                    mode,
+                    ..Access::PRIVATE
+                },
+            )
+            .unwrap();
+            let found = std::fs::symlink_metadata(&path).unwrap();
+            assert!(found.file_type().is_socket());
+            assert_eq!(found.mode() & 0o7777, mode);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_left_alone_and_a_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        crate::os::files::write_private(&file, b"precious").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let nowhere = folder.path().join("nowhere");
+        std::os::unix::fs::symlink(folder.path().join("missing"), &nowhere).unwrap();
+        for path in [&file, &link, &nowhere, &folder.path().to_owned()] {
+            let error = bind(path, Access::PRIVATE).unwrap_err();
+            assert!(error.to_string().contains("no socket"), "{error}");
+        }
+        let kept = crate::os::files::read_text_now(&file, 100).unwrap();
+        assert_eq!(*kept, "precious");
+    }
+
+    #[tokio::test]
+    async fn a_leftover_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        drop(bind(&path, Access::PRIVATE).unwrap());
+        assert!(path.exists());
+        let _listener = bind(&path, Access::PRIVATE).unwrap();
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
+    }
+}
