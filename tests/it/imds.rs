@@ -25,6 +25,7 @@ use crate::serving::clock::HandClock;
 use crate::serving::daemon::{self, InProcess};
 use crate::serving::upstream::{self, Upstream};
 use crate::serving::wire::{Reply, exchange};
+use crate::support::sinks;
 
 const TOKEN: &str = "/latest/api/token";
 const ROLE: &str = "/latest/meta-data/iam/security-credentials/";
@@ -165,7 +166,9 @@ impl Instance {
     fn token(&self) -> String {
         let reply = self.put(&ttl("21600"));
         assert_eq!(reply.status, 200, "{}", reply.body.escape_ascii());
-        String::from_utf8(reply.body).unwrap()
+        let token = String::from_utf8(reply.body).unwrap();
+        sinks::secret(&token);
+        token
     }
 
     /// What is answered to whoever has a token.
