@@ -132,7 +132,8 @@ fn a_token_of_before_a_restart_is_asked_for_again() {
     assert_eq!(instance.ask("GET", ROLE, &shown(&before)).status, 401);
 }
 
-/// The IAM Roles Anywhere helper keeps 256, and drops others' for new ones.
+/// The IAM Roles Anywhere helper keeps 256, drops others' for new ones, and logs those. That no token
+/// of ours is in a log is what tests/canaries looks for.
 #[test]
 fn no_number_of_tokens_makes_an_earlier_one_invalid() {
     let instance = Instance::new();

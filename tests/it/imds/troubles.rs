@@ -3,13 +3,10 @@
 
 use std::io::Write;
 
-use credd::audit::Outlets;
-
 use super::*;
 use crate::serving::eventually;
 use crate::serving::upstream::Answer;
 use crate::serving::wire::{is_closed, receive};
-use crate::support::journal::Journal;
 
 const WAIT: Duration = Duration::from_millis(800);
 
@@ -99,71 +96,6 @@ fn a_failed_refresh_never_replaces_credentials_by_empty_ones() {
     let reply = receive(&mut waiting, true).unwrap();
     assert_eq!(reply.status, 503, "{}", text(&reply));
     assert!(!is_leaking(&reply));
-}
-
-/// It logs the tokens that it evicts, and with `--debug` whole requests and answers.
-#[test]
-fn no_token_and_no_credentials_are_in_the_log_at_its_most_talkative() {
-    let journal = Journal::begin();
-    let clock = Arc::new(HandClock::new());
-    let expiry = clock.now().plus(LIFETIME);
-    let upstream = Upstream::answering(upstream::credentials(expiry));
-    let directory = tempfile::tempdir().unwrap();
-    let parts = credd::daemon::Parts {
-        config: config(&Told::default(), &upstream),
-        environment: Arc::new(Environment::default()),
-        outlets: Outlets::to(std::io::sink()),
-        runtime_directory: directory.path().to_owned(),
-        is_on_ec2: false,
-        clock: clock as _,
-        draws: |_| Box::new(credd::random::SystemDraws),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    // On this thread, whose log is read.
-    let token = runtime.block_on(async {
-        let daemon = credd::daemon::Daemon::start(parts).await.unwrap();
-        let address = daemon.imds_addresses()[0];
-        let (done, is_done) = tokio::sync::oneshot::channel();
-        let asking = std::thread::spawn(move || {
-            let ask = |method: &str, path: &str, headers: &str| {
-                let mut stream = TcpStream::connect(address).unwrap();
-                let request =
-                    format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
-                exchange(&mut stream, request).unwrap()
-            };
-            let put = ask("PUT", TOKEN, &ttl("60"));
-            let token = String::from_utf8(put.body).unwrap();
-            let path = format!("{ROLE}default");
-            assert!(is_leaking(&ask("GET", &path, &shown(&token))));
-            let twice = shown(&token) + &shown(&token);
-            assert_eq!(ask("GET", &path, &twice).status, 401);
-            let forwarded = shown(&token) + "Via: 1.1 proxy\r\n";
-            assert_eq!(ask("GET", &path, &forwarded).status, 403);
-            let other = format!("{ROLE}other");
-            assert_eq!(ask("GET", &other, &shown(&token)).status, 404);
-            done.send(()).unwrap();
-            token
-        });
-        let stop = async {
-            let _ = is_done.await;
-        };
-        daemon.run(stop).await.unwrap();
-        asking.join().unwrap()
-    });
-    let log = journal.text();
-    // Which lines are there is up to the other tests, which may be first to meet a place that logs.
-    assert!(!log.is_empty());
-    for secret in [
-        token.as_str(),
-        upstream::SECRET,
-        upstream::TOKEN,
-        upstream::KEY,
-    ] {
-        assert!(!log.contains(secret), "{log}");
-    }
 }
 
 /// It asks upstream in the request, without a lock: as often as there are clients.
