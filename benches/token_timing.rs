@@ -125,20 +125,30 @@ fn compared(tokens: &Tokens, one: &Class, other: &Class, samples: usize, draws: 
 }
 
 /// Measured one after the other, with nothing in between that depends on their class.
-const BATCH: usize = 100;
+const BATCH: usize = 8;
 
 /// Room for the longest.
-const ROOM: usize = 128;
+const LONGEST: usize = 128;
+
+/// What is read of it is one line of the processor's cache.
+#[repr(align(64))]
+#[derive(Clone, Copy)]
+struct Room([u8; LONGEST]);
+
+/// All rooms, in the first part of a page: reads that lie a page apart from what has just been
+/// written wait for it.
+#[repr(align(4096))]
+struct Rooms([Room; BATCH]);
 
 struct Batch {
-    rooms: Vec<[u8; ROOM]>,
+    rooms: Box<Rooms>,
     times: Vec<f64>,
 }
 
 impl Batch {
     fn new() -> Self {
         Self {
-            rooms: vec![[0; ROOM]; BATCH],
+            rooms: Box::new(Rooms([Room([0; LONGEST]); BATCH])),
             times: vec![0.0; BATCH],
         }
     }
@@ -150,20 +160,25 @@ impl Batch {
         draws: &mut Draws,
         mut each: impl FnMut(bool, f64),
     ) {
-        let drawn: Vec<bool> = self.rooms.iter().map(|_| draws.next() & 1 == 1).collect();
+        let drawn: Vec<bool> = self.rooms.0.iter().map(|_| draws.next() & 1 == 1).collect();
         let [one, other] = classes;
-        let mut presented = Vec::with_capacity(BATCH);
-        for (room, is_other) in self.rooms.iter_mut().zip(&drawn) {
-            *room = [0; ROOM];
+        for (room, is_other) in self.rooms.0.iter_mut().zip(&drawn) {
+            room.0 = [0; LONGEST];
             let class = if *is_other { other } else { one };
             let token = class.token.as_deref().unwrap_or_default();
-            if let Some(to) = room.get_mut(..token.len()) {
+            if let Some(to) = room.0.get_mut(..token.len()) {
                 to.copy_from_slice(token);
             }
-            presented.push(class.token.as_ref().and_then(|it| room.get(..it.len())));
         }
-        for (time, token) in self.times.iter_mut().zip(black_box(&presented)) {
-            *time = nanoseconds(tokens, *token);
+        let presented = self.rooms.0.iter().zip(&drawn).map(|(room, is_other)| {
+            let class = if *is_other { other } else { one };
+            class.token.as_ref().and_then(|it| room.0.get(..it.len()))
+        });
+        let presented: Vec<_> = presented.collect();
+        for ((time, token), room) in self.times.iter_mut().zip(&presented).zip(&self.rooms.0) {
+            // Whoever presents nothing has nothing to fetch.
+            black_box(room.0.first().copied());
+            *time = nanoseconds(tokens, black_box(*token));
         }
         for (is_other, time) in drawn.iter().zip(&self.times) {
             each(*is_other, *time);

@@ -1,11 +1,12 @@
 //! The tokens that callers on TCP present, and what each stands for.
 
 use std::fmt::{self, Write};
+use std::hint::black_box;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -142,26 +143,34 @@ impl Tokens {
 const LENGTH: usize = 2 * ENTROPY;
 
 /// The beginning of `token`, as long as a token is, and its length, which none has that is absent.
-/// Every byte is read from somewhere, so that short, long and absent ones take as long as others.
-fn padded(token: Option<&[u8]>) -> Zeroizing<[u8; LENGTH + 8]> {
+/// As many bytes are read for each, from here or there, so that short, long and absent ones take
+/// as long as others.
+fn padded(token: Option<&[u8]>) -> Zeroizing<[u8; LENGTH + WORD]> {
     let is_there = usize::from(token.is_some());
     let token = token.unwrap_or_default();
     let length = token.len();
-    let told = length | is_there.wrapping_sub(1);
-    let source = if token.is_empty() { &[0] } else { token };
-    let last = source.len() - 1;
-    let mut padded = Zeroizing::new([0; LENGTH + 8]);
-    for (place, byte) in padded.iter_mut().take(LENGTH).enumerate() {
-        // The sign of their difference; lengths stay far below half of what a word holds.
+    // Beside the rest, and not among constants, which may be far away.
+    let nothing = black_box([0; LENGTH]);
+    let sources = [nothing.as_slice(), token];
+    let byte = |place: usize| {
+        // The sign of their difference: lengths stay far below half of what a word holds.
         let is_within = place.wrapping_sub(length) >> (usize::BITS - 1);
-        let read = source.get(place.min(last)).copied().unwrap_or_default();
-        byte.conditional_assign(&read, Choice::from(u8::from(is_within != 0)));
-    }
-    for (byte, of_length) in padded.iter_mut().skip(LENGTH).zip(told.to_le_bytes()) {
-        *byte = of_length;
+        let source = sources.get(is_within).copied().unwrap_or_default();
+        u64::from(source.get(place).copied().unwrap_or_default())
+    };
+    let mut padded = Zeroizing::new([0; LENGTH + WORD]);
+    let (words, _) = padded.as_chunks_mut::<WORD>();
+    let told = (length | is_there.wrapping_sub(1)) as u64;
+    for (index, word) in words.iter_mut().enumerate() {
+        let bytes = (0..WORD).map(|of_word| byte(WORD * index + of_word) << (8 * of_word));
+        let value = bytes.fold(0, |value, byte| value | byte);
+        *word = if index < LENGTH / WORD { value } else { told }.to_le_bytes();
     }
     padded
 }
+
+/// Bytes that are written at once.
+const WORD: usize = 8;
 
 fn words(tag: &[u8]) -> Tag {
     let mut words = [0; 4];

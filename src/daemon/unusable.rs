@@ -51,7 +51,8 @@ impl fmt::Display for Unusable {
             Self::Group { path, group } => write!(
                 formatter,
                 "credd may not give {} to group {group}; run credd as a member of that group \
-                 (in its unit: SupplementaryGroups= and SystemCallFilter=@chown)",
+                 (in its unit: SupplementaryGroups= and SystemCallFilter=@chown, as in \
+                 systemd/drop-ins/groups.conf)",
                 path.display()
             ),
             Self::Io {

@@ -12,6 +12,7 @@ mod restart;
 mod signals;
 mod silence;
 mod strangers;
+mod token;
 mod whoami;
 
 use std::net::TcpStream;

@@ -27,3 +27,4 @@ mod simulation;
 mod sources;
 mod sts_vectors;
 mod support;
+mod tokens;

@@ -34,7 +34,7 @@ pub(crate) struct InProcess {
     /// What opens every identity.
     pub(crate) token: String,
     site: Arc<Site>,
-    directory: TempDir,
+    directory: Arc<TempDir>,
     audited: Audited,
     /// Ends the daemon when dropped.
     stop: Option<oneshot::Sender<()>>,
@@ -72,25 +72,38 @@ impl InProcess {
 
     /// Serves what `config` says.
     pub(crate) fn with(clock: SharedClock, config: Config, environment: Environment) -> Self {
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        Self::within(directory, clock, config, environment)
+    }
+
+    /// The same in a directory that others share, or that an earlier daemon has left.
+    pub(crate) fn within(
+        directory: Arc<TempDir>,
+        clock: SharedClock,
+        config: Config,
+        environment: Environment,
+    ) -> Self {
         let audited = Audited::default();
         let outlets = Outlets::to(audited.clone());
-        Self::leaving_by(outlets, audited, clock, config, environment)
+        Self::leaving_by(outlets, audited, directory, clock, config, environment)
     }
 
     /// The same with an audit log that goes elsewhere.
     pub(crate) fn audited_by(outlets: Outlets, clock: SharedClock, config: Config) -> Self {
         let nothing = Audited::default();
-        Self::leaving_by(outlets, nothing, clock, config, Environment::default())
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        let environment = Environment::default();
+        Self::leaving_by(outlets, nothing, directory, clock, config, environment)
     }
 
     fn leaving_by(
         outlets: Outlets,
         audited: Audited,
+        directory: Arc<TempDir>,
         clock: SharedClock,
         config: Config,
         environment: Environment,
     ) -> Self {
-        let directory = tempfile::tempdir().unwrap();
         let parts = Parts {
             config,
             environment: Arc::new(environment),
@@ -174,6 +187,12 @@ impl InProcess {
     /// Tells the daemon to end.
     pub(crate) fn stop(&mut self) {
         drop(self.stop.take());
+    }
+
+    /// Ends it, and waits until it has.
+    pub(crate) fn end(mut self) {
+        self.stop();
+        self.thread.take().unwrap().join().unwrap();
     }
 
     /// The whole audit log, and the end of the daemon.
