@@ -59,11 +59,10 @@ impl Site {
         asked: Option<&str>,
         decide: impl FnOnce(&Caller) -> Result<T, Denial>,
     ) -> Result<T, Refusal> {
-        let was_there = peer.is_there();
-        let caller = peer.caller(&self.policy);
+        let caller = peer.caller(&self.policy, &*self.clock);
         let outcome = decide(&caller);
-        // What was found out about a process is true only if it was the same one throughout.
-        let outcome = if was_there && peer.is_there() {
+        // Who is there now was there before, too.
+        let outcome = if peer.is_there() {
             outcome
         } else {
             Err(Reason::CallerGone.into())

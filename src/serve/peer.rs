@@ -2,12 +2,14 @@
 //! request.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Witness;
 use crate::authz::{Caller, ListenerName, Policy, Process, Transport};
+use crate::clock::{BootInstant, Clock};
 use crate::os::peer::{self, PeerProcess};
 
 /// The other end of a connection, as long as that lasts.
@@ -15,6 +17,28 @@ use crate::os::peer::{self, PeerProcess};
 pub struct Peer {
     caller: Arc<Caller>,
     process: Option<PeerProcess>,
+    seen: Mutex<Option<Seen>>,
+}
+
+/// What a process was when it asked last.
+#[derive(Debug)]
+struct Seen {
+    at: BootInstant,
+    /// Whether a rule was about its executable, so that it was looked at more closely.
+    is_named: bool,
+    caller: Arc<Caller>,
+}
+
+/// A client that asks more often is looked at this often: to look costs more than to answer.
+const HOLDS: Duration = Duration::from_millis(100);
+
+impl Seen {
+    fn holds(&self, policy: &Policy, now: BootInstant) -> bool {
+        let process = self.caller.process.as_ref();
+        let executable = process.and_then(|it| it.executable.as_deref());
+        let is_named = executable.is_some_and(|path| policy.names_executable(path));
+        self.at.until(now) < HOLDS && (self.is_named || !is_named)
+    }
 }
 
 impl Peer {
@@ -34,6 +58,7 @@ impl Peer {
                 process,
             }),
             process: Some(peer.process),
+            seen: Mutex::default(),
         })
     }
 
@@ -63,6 +88,7 @@ impl Peer {
         Self {
             caller: Arc::new(caller),
             process: None,
+            seen: Mutex::default(),
         }
     }
 
@@ -76,8 +102,9 @@ impl Peer {
     }
 
     /// Who asks now, with the facts that the policy wants: a process may have become another
-    /// program since it connected. True only if [`Self::is_there`] before and after.
-    pub fn caller(&self, policy: &Policy) -> Arc<Caller> {
+    /// program since it connected. True only if [`Self::is_there`] afterwards, since only then the
+    /// process has had its number all the while.
+    pub fn caller(&self, policy: &Policy, clock: &dyn Clock) -> Arc<Caller> {
         let wanted = policy.facts();
         let (Some(process), Some(connected)) = (&self.process, &self.caller.process) else {
             return Arc::clone(&self.caller);
@@ -85,13 +112,21 @@ impl Peer {
         if !wanted.are_of_process() {
             return Arc::clone(&self.caller);
         }
+        let now = clock.boot();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = seen.as_ref().filter(|seen| seen.holds(policy, now)) {
+            return Arc::clone(&seen.caller);
+        }
+        let mut is_named = false;
         let executable = wanted.executable.then(|| {
-            let is_named = |path: &_| policy.names_executable(path);
-            process.executable(is_named)
+            process.executable(|path| {
+                is_named = policy.names_executable(path);
+                is_named
+            })
         });
         let membership = wanted.cgroup.then(|| process.membership());
         let membership = membership.flatten().unwrap_or_default();
-        Arc::new(Caller {
+        let caller = Arc::new(Caller {
             process: Some(Process {
                 pid: connected.pid,
                 executable: executable.flatten(),
@@ -99,7 +134,13 @@ impl Peer {
                 container: membership.container,
             }),
             ..Caller::clone(&self.caller)
-        })
+        });
+        *seen = Some(Seen {
+            at: now,
+            is_named,
+            caller: Arc::clone(&caller),
+        });
+        caller
     }
 
     /// Whether the process that connected is still there. True where the kernel does not tell.

@@ -21,7 +21,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use credd::authz::{Conditions, ListenerName, Opening, Opens, Rule, RuleName};
-use credd::clock::{Clock, SystemClock};
+use credd::clock::{SharedClock, SystemClock};
 use credd::config::Config;
 use credd::environment::Environment;
 use credd::identity::IdentityName;
@@ -55,7 +55,14 @@ pub(crate) struct World {
 impl World {
     /// Whoever meets the conditions gets the identity of that name, which has that key.
     pub(crate) fn new(address: &str, openings: Vec<(&str, &str, Conditions)>) -> Self {
-        let clock = Arc::new(SystemClock::new());
+        Self::with_clock(Arc::new(SystemClock::new()), address, openings)
+    }
+
+    fn with_clock(
+        clock: SharedClock,
+        address: &str,
+        openings: Vec<(&str, &str, Conditions)>,
+    ) -> Self {
         let expiry = clock.now().plus(Duration::from_hours(6));
         let (mut allow, mut upstreams) = (Vec::new(), Vec::new());
         let mut identities = std::collections::BTreeMap::new();
@@ -90,7 +97,12 @@ impl World {
 
     /// One identity on the Unix socket, which lies open for everybody to be refused.
     pub(crate) fn opening_to(caller: Conditions) -> Self {
-        let world = Self::new("127.0.0.1:0", vec![("alice", ALICES, caller)]);
+        Self::opening_by(Arc::new(SystemClock::new()), caller)
+    }
+
+    /// The same by another clock.
+    fn opening_by(clock: SharedClock, caller: Conditions) -> Self {
+        let world = Self::with_clock(clock, "127.0.0.1:0", vec![("alice", ALICES, caller)]);
         world.open_the_door();
         world
     }

@@ -2,7 +2,7 @@
 //!
 //! | what a process does | what comes of requests on its connection |
 //! |---|---|
-//! | becomes another program | rules by executable judge what it is at each request |
+//! | becomes another program | rules by executable judge what it has become, within 100 ms |
 //! | ends, and leaves the connection to others | all refused |
 //! | passes the connection on, and goes on running | they are its own |
 //! | becomes another user | it stays who it was when it connected |
@@ -11,12 +11,16 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
 use credd::authz::Conditions;
 
 use super::python::{self, words, words_of};
 use super::{ALICE, BOB, World, count, inside, is_root, on_unix, tell, user};
+use crate::serving::clock::HandClock;
+use crate::serving::program::Running;
 use crate::serving::skipped;
 
 fn executable(path: &Path) -> Conditions {
@@ -54,6 +58,41 @@ end(child)
     let world = World::opening_to(executable(&sleep));
     let said = words(script, &world.daemon.socket(), &argument);
     assert_eq!(said, ["403", "200"]);
+}
+
+#[test]
+fn a_process_that_asks_again_and_again_is_looked_at_every_100_milliseconds() {
+    let Some(interpreter) = python::interpreter().filter(|_| is_root()) else {
+        return;
+    };
+    let clock = Arc::new(HandClock::new());
+    let world = World::opening_by(Arc::clone(&clock) as _, executable(&interpreter));
+    let script = r"
+client = unconnected()
+def first():
+    connect(client)
+    print('first', ask(client), flush=True)
+child = becoming(sys.argv[2], first)
+print('soon', ask(client), flush=True)
+sys.stdin.read(1)
+print('later', ask(client), flush=True)
+end(child)
+";
+    let output = tempfile::NamedTempFile::new().unwrap();
+    let mut python = Command::new("python3");
+    python
+        .args(["-c", &python::whole(script)])
+        .arg(world.daemon.socket())
+        .arg(sleep())
+        .env("ALICE", ALICE.to_string())
+        .stdin(Stdio::piped());
+    let mut running = Running::start(&mut python, output.path());
+    assert_eq!(running.line("first "), "200");
+    assert_eq!(running.line("soon "), "200");
+    clock.wind(Duration::from_millis(100));
+    running.write(b".");
+    assert_eq!(running.line("later "), "403");
+    assert!(running.end().success(), "{}", running.output());
 }
 
 #[test]
