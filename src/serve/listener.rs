@@ -19,8 +19,8 @@ use crate::authz::ListenerName;
 use crate::clock::Clock;
 
 /// Connections at once, on each listener: whoever crowds the TCP port keeps nobody off the Unix
-/// sockets. At about 10 KiB each they may come to 10 MiB, and each takes one of the 4,096
-/// descriptors that credd asks for.
+/// sockets. At about 10 KiB each they may come to 10 MiB, and each takes one of the 8,192
+/// descriptors that credd asks for, or two on a Unix socket: itself and its process.
 const CONNECTIONS: usize = 1024;
 
 /// After running out of descriptors or memory: long enough not to spin, short enough not to be
