@@ -144,7 +144,7 @@ impl Daemon {
                 return Err(self.with_log(&format!("credd ended with {status}")));
             }
             let output = program(self.folder.path())
-                .args(["env", "default", "--runtime-dir"])
+                .args(["env", "--runtime-dir"])
                 .arg(runtime_directory(self.folder.path()))
                 .output()?;
             if output.status.success() {
@@ -168,7 +168,7 @@ impl Daemon {
         let token_file = value("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")?.into();
         let address = url
             .strip_prefix("http://")
-            .and_then(|url| url.strip_suffix("/v1/credentials/default"))
+            .and_then(|url| url.strip_suffix("/v1/credentials"))
             .ok_or_else(|| self.with_log(&format!("credd exports {url}")))?;
         (self.address, self.token_file) = (address.parse()?, token_file);
         Ok(())
