@@ -125,30 +125,26 @@ fn compared(tokens: &Tokens, one: &Class, other: &Class, samples: usize, draws: 
 }
 
 /// Measured one after the other, with nothing in between that depends on their class.
-const BATCH: usize = 8;
+const BATCH: usize = 100;
 
 /// Room for the longest.
 const LONGEST: usize = 128;
 
-/// What is read of it is one line of the processor's cache.
-#[repr(align(64))]
-#[derive(Clone, Copy)]
+/// A page of its own, of which one line of the processor's cache is read: all that is presented lies
+/// at the same distance from what is written meanwhile, as far as the processor looks at that.
+#[repr(align(4096))]
+#[derive(Clone)]
 struct Room([u8; LONGEST]);
 
-/// All rooms, in the first part of a page: reads that lie a page apart from what has just been
-/// written wait for it.
-#[repr(align(4096))]
-struct Rooms([Room; BATCH]);
-
 struct Batch {
-    rooms: Box<Rooms>,
+    rooms: Vec<Room>,
     times: Vec<f64>,
 }
 
 impl Batch {
     fn new() -> Self {
         Self {
-            rooms: Box::new(Rooms([Room([0; LONGEST]); BATCH])),
+            rooms: vec![Room([0; LONGEST]); BATCH],
             times: vec![0.0; BATCH],
         }
     }
@@ -160,9 +156,9 @@ impl Batch {
         draws: &mut Draws,
         mut each: impl FnMut(bool, f64),
     ) {
-        let drawn: Vec<bool> = self.rooms.0.iter().map(|_| draws.next() & 1 == 1).collect();
+        let drawn: Vec<bool> = self.rooms.iter().map(|_| draws.next() & 1 == 1).collect();
         let [one, other] = classes;
-        for (room, is_other) in self.rooms.0.iter_mut().zip(&drawn) {
+        for (room, is_other) in self.rooms.iter_mut().zip(&drawn) {
             room.0 = [0; LONGEST];
             let class = if *is_other { other } else { one };
             let token = class.token.as_deref().unwrap_or_default();
@@ -170,12 +166,12 @@ impl Batch {
                 to.copy_from_slice(token);
             }
         }
-        let presented = self.rooms.0.iter().zip(&drawn).map(|(room, is_other)| {
+        let presented = self.rooms.iter().zip(&drawn).map(|(room, is_other)| {
             let class = if *is_other { other } else { one };
             class.token.as_ref().and_then(|it| room.0.get(..it.len()))
         });
         let presented: Vec<_> = presented.collect();
-        for ((time, token), room) in self.times.iter_mut().zip(&presented).zip(&self.rooms.0) {
+        for ((time, token), room) in self.times.iter_mut().zip(&presented).zip(&self.rooms) {
             // Whoever presents nothing has nothing to fetch.
             black_box(room.0.first().copied());
             *time = nanoseconds(tokens, black_box(*token));

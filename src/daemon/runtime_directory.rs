@@ -13,6 +13,7 @@ use super::unusable::Unusable;
 use crate::authz::TokenName;
 use crate::environment::Environment;
 use crate::os::process;
+use crate::serve;
 
 /// Where a daemon of this user keeps its sockets: the directory named, else systemd's
 /// `$RUNTIME_DIRECTORY`, else `/run/credd` for root and `$XDG_RUNTIME_DIR/credd` for others.
@@ -58,9 +59,14 @@ pub fn used_codes(directory: &Path) -> PathBuf {
     directory.join("used-codes")
 }
 
-/// Makes the directory where it is missing, for whoever needs it before it is claimed.
-pub fn make(directory: &Path) -> Result<(), Unusable> {
-    Folder::open(directory).map(drop)
+/// Makes the directory where it is missing, and those of sockets, for whoever needs them before they
+/// are claimed.
+pub fn make(directory: &Path, sockets: &serve::Config) -> Result<(), Unusable> {
+    Folder::open(directory)?;
+    for folder in sockets.socket_folders() {
+        Folder::of_socket(folder)?;
+    }
+    Ok(())
 }
 
 /// A directory that is this daemon's own for as long as it runs.

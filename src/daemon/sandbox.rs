@@ -18,14 +18,13 @@ pub struct Needs {
 
 impl Needs {
     pub fn of(config: &Config, runtime_directory: &Path) -> Self {
-        let own_sockets = config.serve.own_sockets.iter().map(|socket| &socket.path);
-        let sockets = config.serve.unix.iter().chain(own_sockets);
         let audit = match &config.audit.to {
-            Some(Destination::File(path)) => Some(path),
+            Some(Destination::File(path)) => path.parent(),
             _ => None,
         };
-        let files = sockets.chain(audit).filter_map(|path| path.parent());
-        let folders = std::iter::once(runtime_directory).chain(files);
+        let folders = std::iter::once(runtime_directory)
+            .chain(config.serve.socket_folders())
+            .chain(audit);
         let links = config.identities.values().flatten();
         Self {
             writable: folders.map(Path::to_owned).collect(),

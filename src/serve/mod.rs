@@ -26,7 +26,7 @@ mod witness;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +75,14 @@ impl Config {
     pub fn tcp_addresses(&self) -> Vec<IpAddr> {
         let imds = self.imds.iter().flat_map(|imds| &imds.listen);
         self.http.iter().chain(imds).map(SocketAddr::ip).collect()
+    }
+}
+
+impl Config {
+    /// Where the Unix sockets are that lie outside the runtime directory, or may do so.
+    pub fn socket_folders(&self) -> impl Iterator<Item = &Path> {
+        let own = self.own_sockets.iter().map(|socket| &socket.path);
+        self.unix.iter().chain(own).filter_map(|path| path.parent())
     }
 }
 

@@ -41,7 +41,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 struct Ground {
     directory: Arc<TempDir>,
     clock: Arc<HandClock>,
-    _upstream: Upstream,
+    upstream: Upstream,
     config: Config,
 }
 
@@ -59,7 +59,7 @@ impl Ground {
             directory: Arc::new(tempfile::tempdir().unwrap()),
             config: daemon::config(identities, "127.0.0.1:0"),
             clock,
-            _upstream: upstream,
+            upstream,
         }
     }
 

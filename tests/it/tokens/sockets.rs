@@ -175,6 +175,42 @@ fn a_second_daemon_for_the_same_socket_goes_away_and_leaves_the_first_as_it_was(
     assert_eq!(status(&daemon, &first.token("default")), 200);
 }
 
+#[test]
+fn the_program_itself_makes_the_directory_of_a_socket_and_gives_tokens_to_groups() {
+    if !can_be_another() {
+        return;
+    }
+    // What it gives up before it serves must not be in the way.
+    let ground = Ground::new();
+    let place = crate::serving::program::Place::new(&[("default", ground.upstream.uri("/"))]);
+    fs::set_permissions(place.folder(), Permissions::from_mode(0o755)).unwrap();
+    let socket = place.folder().join("app/credd.sock");
+    let mut config = text(&place.config());
+    let path = socket.display();
+    config += &format!(
+        "[serve.unix.default]\npath = \"{path}\"\ngroup = {GROUP}\n\
+         [[allow]]\ncaller = {{ token = \"worker\" }}\nidentity = [\"default\"]\n\
+         [token.worker]\ngroup = {GROUP}\n"
+    );
+    small_files::write_private(&place.config(), config.as_bytes()).unwrap();
+    let _daemon = place.serve();
+    place.warm();
+    assert_eq!(
+        (mode(&socket), fs::metadata(&socket).unwrap().gid()),
+        (0o660, GROUP)
+    );
+    let said = asked_by_stranger(GROUP, &socket, GET);
+    assert!(said.stdout.starts_with("HTTP/1.1 200 "), "{said:?}");
+    let token = place.runtime().join("tokens/worker/token");
+    let before = text(&token);
+    place.run(&["token", "rotate", "worker"]).data();
+    assert_ne!(text(&token), before);
+    assert_eq!(
+        (mode(&token), fs::metadata(&token).unwrap().gid()),
+        (0o640, GROUP)
+    );
+}
+
 /// The daemon's umask would hide it, which this process does not have.
 #[test]
 fn no_socket_has_wider_rights_than_it_should_even_for_a_moment() {
