@@ -27,7 +27,7 @@ struct Class {
     token: Option<Vec<u8>>,
 }
 
-/// Measurements that only warm up, and of which the percentiles are taken.
+/// Measurements that only warm up, and of which the percentiles are elapsed.
 const FIRST: usize = 10_000;
 
 /// Beyond this, a difference counts as one (ISO/IEC 17825).
@@ -156,9 +156,9 @@ impl Batch {
         draws: &mut Draws,
         mut each: impl FnMut(bool, f64),
     ) {
-        let drawn: Vec<bool> = self.rooms.iter().map(|_| draws.next() & 1 == 1).collect();
+        let chosen: Vec<bool> = self.rooms.iter().map(|_| draws.next() & 1 == 1).collect();
         let [one, other] = classes;
-        for (room, is_other) in self.rooms.iter_mut().zip(&drawn) {
+        for (room, is_other) in self.rooms.iter_mut().zip(&chosen) {
             room.0 = [0; LONGEST];
             let class = if *is_other { other } else { one };
             let token = class.token.as_deref().unwrap_or_default();
@@ -166,7 +166,7 @@ impl Batch {
                 to.copy_from_slice(token);
             }
         }
-        let presented = self.rooms.iter().zip(&drawn).map(|(room, is_other)| {
+        let presented = self.rooms.iter().zip(&chosen).map(|(room, is_other)| {
             let class = if *is_other { other } else { one };
             class.token.as_ref().and_then(|it| room.0.get(..it.len()))
         });
@@ -176,7 +176,7 @@ impl Batch {
             black_box(room.0.first().copied());
             *time = nanoseconds(tokens, black_box(*token));
         }
-        for (is_other, time) in drawn.iter().zip(&self.times) {
+        for (is_other, time) in chosen.iter().zip(&self.times) {
             each(*is_other, *time);
         }
     }
@@ -186,9 +186,9 @@ impl Batch {
 fn nanoseconds(tokens: &Tokens, token: Option<&[u8]>) -> f64 {
     let begun = std::time::Instant::now();
     let presented: Arc<Presented> = tokens.presented(token);
-    let taken = begun.elapsed();
+    let elapsed = begun.elapsed();
     drop(black_box(presented));
-    taken.as_nanos() as f64
+    elapsed.as_nanos() as f64
 }
 
 /// Means and variances of two classes as they grow (Welford).
