@@ -12,7 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use credd::audit::{self, Audit, Event, KeyTail, Outlets};
-use credd::authz::{Bearer, Lease, ListenerName, Policy, Presented, TokenName, Tokens, new_token};
+use credd::authz::{
+    Bearer, Conditions, Decision, Lease, ListenerName, Opens, Policy, Presented, Rule, TokenName,
+    Tokens, new_token,
+};
 use credd::aws::formats;
 use credd::challenge::{Challenges, UsedCodes};
 use credd::clock::{Clock, SharedClock, SystemClock, Timestamp};
@@ -22,11 +25,12 @@ use credd::providers::{Provider, Providing};
 use credd::random::{Draw, SystemDraws};
 use credd::refresh::{Held, Snapshot, SnapshotReader, refresher};
 use credd::secret::Secret;
-use credd::serve::{Admins, Endpoint, Peer, Public, Site};
+use credd::serve::{Admins, Endpoint, Peer, Public, Site, Witness};
 use divan::{AllocProfiler, Bencher, black_box};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::runtime::Runtime;
 
 #[global_allocator]
@@ -41,22 +45,9 @@ fn main() {
 fn request(bencher: Bencher<'_, '_>, leases: usize) {
     let runtime = runtime();
     let served = Served::new(&runtime, leases);
-    let mut client = served.connect(&runtime);
-    let request = format!(
-        "GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1:9169\r\nAuthorization: {}\r\n\
-         User-Agent: Boto3/1.42\r\nAccept: */*\r\n\r\n",
-        served.token()
-    );
-    let mut answer = vec![0; 16 * 1024];
-    let mut fetch = || {
-        runtime.block_on(async {
-            client.write_all(request.as_bytes()).await.unwrap();
-            // Answers fit the pipe, so that each arrives whole.
-            client.read(&mut answer).await.unwrap()
-        })
-    };
-    assert!(fetch() > 500, "an answer with credentials");
-    bencher.bench_local(fetch);
+    let (client, end) = tokio::io::duplex(64 * 1024);
+    served.serve(&runtime, end, Peer::unknown(ListenerName::http()));
+    fetch(bencher, &runtime, client, served.token());
 }
 
 /// Finding the token among those that are valid.
@@ -119,6 +110,60 @@ fn audit_event(bencher: Bencher<'_, '_>, which: &str) {
     });
 }
 
+/// Finding out who asks on a Unix socket, and the decision about that, as at each request.
+#[divan::bench(args = FACTS)]
+fn decision_on_unix(bencher: Bencher<'_, '_>, facts: &str) {
+    let runtime = runtime();
+    let policy = by_facts(facts);
+    let (_client, _server, peer) = unix_pair(&runtime);
+    bencher.bench_local(|| {
+        let caller = peer.caller(&policy);
+        let decision = policy.decide(&caller, &Presented::Nothing, black_box(None));
+        assert!(matches!(decision, Decision::Allow(_)) && peer.is_there());
+    });
+}
+
+/// The same with the kernel between: both ends of a Unix socket.
+#[divan::bench(args = FACTS)]
+fn request_on_unix(bencher: Bencher<'_, '_>, facts: &str) {
+    let runtime = runtime();
+    let served = Served::with(&runtime, 0, by_facts(facts));
+    let (client, end, peer) = unix_pair(&runtime);
+    served.serve(&runtime, end, peer);
+    fetch(bencher, &runtime, client, "");
+}
+
+/// The same on TCP.
+#[divan::bench]
+fn request_on_tcp(bencher: Bencher<'_, '_>) {
+    let runtime = runtime();
+    let served = Served::new(&runtime, 0);
+    let (client, end) = tcp_pair(&runtime);
+    served.serve(&runtime, end, Peer::unknown(ListenerName::http()));
+    fetch(bencher, &runtime, client, served.token());
+}
+
+/// What the kernel is asked when somebody connects to a Unix socket.
+#[divan::bench]
+fn peer_on_unix(bencher: Bencher<'_, '_>) {
+    let runtime = runtime();
+    let witness = Witness::default();
+    let (_client, server, _peer) = unix_pair(&runtime);
+    bencher.bench_local(|| Peer::of_unix(&server, ListenerName::unix(), &witness).unwrap());
+}
+
+/// The lookup of the owner of a TCP connection.
+#[divan::bench]
+fn peer_on_tcp(bencher: Bencher<'_, '_>) {
+    let runtime = runtime();
+    let witness = Witness::default();
+    let (client, server) = tcp_pair(&runtime);
+    let address = client.local_addr().unwrap();
+    let peer = || Peer::of_tcp(&server, address, ListenerName::http(), &witness);
+    assert!(peer().connected().user.is_some());
+    bencher.bench_local(peer);
+}
+
 /// What a snapshot has for a client.
 #[divan::bench]
 fn answer(bencher: Bencher<'_, '_>) {
@@ -148,6 +193,11 @@ struct Served {
 impl Served {
     /// With the token that clients use, and `leases` others before it.
     fn new(runtime: &Runtime, leases: usize) -> Self {
+        let policy = Policy::new(Vec::new(), 1000, vec![IdentityName::default()]);
+        Self::with(runtime, leases, policy)
+    }
+
+    fn with(runtime: &Runtime, leases: usize, policy: Policy) -> Self {
         let clock: SharedClock = Arc::new(SystemClock::new());
         let reader = warmed(runtime, &clock);
         let (tokens, leases) = tokens(leases + 1);
@@ -160,7 +210,7 @@ impl Served {
             ),
             clock,
             identities: BTreeMap::from([(reader.identity().clone(), reader)]),
-            policy: Policy::new(Vec::new(), 1000, vec![IdentityName::default()]),
+            policy,
             admins: Admins {
                 owner: 1000,
                 group: None,
@@ -180,18 +230,18 @@ impl Served {
         self.leases.last().unwrap().0.expose()
     }
 
-    fn connect(&self, runtime: &Runtime) -> DuplexStream {
-        let (client, server) = tokio::io::duplex(64 * 1024);
-        let endpoint = Arc::clone(&self.endpoint);
-        let peer = Arc::new(Peer::unknown(ListenerName::http()));
+    fn serve<S>(&self, runtime: &Runtime, stream: S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (endpoint, peer) = (Arc::clone(&self.endpoint), Arc::new(peer));
         let service = service_fn(move |request| {
             let (endpoint, peer) = (Arc::clone(&endpoint), Arc::clone(&peer));
             async move { Ok::<_, Infallible>(endpoint.respond(request, peer).await) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
-            .serve_connection(TokioIo::new(server), service);
+            .serve_connection(TokioIo::new(stream), service);
         runtime.spawn(connection);
-        client
     }
 }
 
@@ -202,6 +252,82 @@ fn audit_log(runtime: &Runtime) -> Audit {
     let (audit, writer) = opened.unwrap();
     runtime.spawn(writer.run(Arc::new(SystemClock::new())));
     audit
+}
+
+/// Requests on one connection, with a token if there is one.
+fn fetch<S>(bencher: Bencher<'_, '_>, runtime: &Runtime, mut client: S, token: &str)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let authorization = match token {
+        "" => String::new(),
+        token => format!("Authorization: {token}\r\n"),
+    };
+    let request = format!(
+        "GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1:9169\r\n{authorization}\
+         User-Agent: Boto3/1.42\r\nAccept: */*\r\n\r\n"
+    );
+    let mut answer = vec![0; 16 * 1024];
+    let mut fetch = || {
+        runtime.block_on(async {
+            client.write_all(request.as_bytes()).await.unwrap();
+            // Answers fit the buffers on the way, so that each arrives whole.
+            client.read(&mut answer).await.unwrap()
+        })
+    };
+    assert!(fetch() > 500, "an answer with credentials");
+    bencher.bench_local(fetch);
+}
+
+/// What rules may want to know of a process.
+const FACTS: [&str; 4] = ["user", "unit", "executable", "unit and executable"];
+
+/// A rule about this process, after one about another, so that both have to be judged.
+fn by_facts(facts: &str) -> Policy {
+    let executable = facts
+        .contains("executable")
+        .then(|| std::env::current_exe().unwrap());
+    let unit = facts.contains("unit").then(|| "app.service".into());
+    let listener = Some(ListenerName::unix());
+    let rule = |caller| Rule {
+        name: "benchmark".into(),
+        caller,
+        opens: Opens::All,
+    };
+    let other = Conditions {
+        user: Some(12345),
+        unit,
+        listener: listener.clone(),
+        ..Conditions::default()
+    };
+    let own = Conditions {
+        executable,
+        listener,
+        ..Conditions::default()
+    };
+    let rules = vec![rule(other), rule(own)];
+    Policy::new(rules, 1000, vec![IdentityName::default()])
+}
+
+/// A client, its server, and what the server knows of it.
+fn unix_pair(runtime: &Runtime) -> (UnixStream, UnixStream, Peer) {
+    let _guard = runtime.enter();
+    let (client, server) = UnixStream::pair().unwrap();
+    let peer = Peer::of_unix(&server, ListenerName::unix(), &Witness::default()).unwrap();
+    (client, server, peer)
+}
+
+fn tcp_pair(runtime: &Runtime) -> (TcpStream, TcpStream) {
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        for stream in [&client, &server] {
+            stream.set_nodelay(true).unwrap();
+        }
+        (client, server)
+    })
 }
 
 fn runtime() -> Runtime {

@@ -38,7 +38,7 @@ impl Class {
     }
 }
 
-/// Measurements that only warm up, and of which the percentiles are taken.
+/// Measurements that only warm up, and of which the thresholds are made.
 const FIRST: usize = 10_000;
 
 /// Beyond this, a difference counts as one (ISO/IEC 17825).
@@ -163,9 +163,9 @@ struct Room([u8; LONGEST]);
 fn nanoseconds(tokens: &Tokens, token: Option<&[u8]>) -> f64 {
     let begun = std::time::Instant::now();
     let presented: Arc<Presented> = tokens.presented(token);
-    let taken = begun.elapsed();
+    let elapsed = begun.elapsed();
     drop(black_box(presented));
-    taken.as_nanos() as f64
+    elapsed.as_nanos() as f64
 }
 
 /// Means and variances of two classes as they grow (Welford).

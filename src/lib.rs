@@ -74,11 +74,12 @@
 //!
 //! # The life of a request
 //!
-//! The kernel says who connected to the Unix socket before a byte is read. hyper parses; the
-//! guard refuses what a credentials client never sends; [`authz`] decides by rules about what the
-//! kernel or a token proves; the snapshot is loaded without a lock and its ready-made body is written. Only a request
-//! for an identity that is warming up waits, for 800 ms at most; one for a failing identity gets
-//! the failure that is known.
+//! The kernel says who has connected before a byte is read; one caller's connections and requests
+//! are counted, so that others have room. hyper parses; the guard refuses what a credentials client
+//! never sends. [`authz`] decides by rules about what the kernel or a token proves, and whatever it
+//! decides is a line of [`audit`]. The snapshot is loaded without a lock and its ready-made body is
+//! written. Only a request for an identity that is warming up waits, for 800 ms at most; one for a
+//! failing identity gets the failure that is known.
 //!
 //! # Deliberately absent
 //!

@@ -69,7 +69,7 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: "aws_lc_rs",
-        modules: &["aws", "challenge", "authz"],
+        modules: &["aws", "challenge", "authz", "serve::imds"],
         because: "signatures, one-time codes and tokens are all the cryptography beside TLS",
     },
     Home {

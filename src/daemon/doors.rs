@@ -17,6 +17,7 @@ use crate::serve::{Access, Config, Listener, OwnSocket};
 /// Everything that listens, and the locks of what lies outside the runtime directory.
 pub(super) struct Doors {
     pub(super) public: Vec<(ListenerName, Listener)>,
+    pub(super) imds: Vec<Listener>,
     pub(super) admin: Listener,
     pub(super) locks: Vec<Lock>,
 }
@@ -86,6 +87,10 @@ impl Doors {
             mode: if admitted.others { 0o666 } else { 0o600 },
             ..Access::PRIVATE
         };
+        let mut imds = Vec::new();
+        for address in config.imds.iter().flat_map(|imds| &imds.listen) {
+            imds.push(Listener::tcp(*address).await?);
+        }
         // The commands find this one; a config may ask for another besides.
         let found = runtime_directory::public_socket(directory.path());
         public.push((ListenerName::unix(), Listener::unix(&found, access)?));
@@ -115,15 +120,29 @@ impl Doors {
         let admin = Listener::unix(&runtime_directory::admin_socket(directory.path()), access)?;
         Ok(Self {
             public,
+            imds,
             admin,
             locks,
         })
     }
 
-    /// The addresses of the TCP sockets.
+    /// The addresses of all TCP sockets.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        let listeners = self.public.iter().map(|(_, listener)| listener);
-        listeners.filter_map(Listener::tcp_address).collect()
+        let public = self.public.iter().map(|(_, listener)| listener);
+        let all = public.chain(&self.imds);
+        all.filter_map(Listener::tcp_address).collect()
+    }
+
+    /// Where the HTTP endpoint is, as clients write it.
+    pub(super) fn url(&self) -> Option<String> {
+        let mut listeners = self.public.iter().map(|(_, listener)| listener);
+        let address = listeners.find_map(Listener::tcp_address)?;
+        Some(format!("http://{address}"))
+    }
+
+    /// The addresses of the IMDS endpoint.
+    pub(super) fn imds(&self) -> Vec<SocketAddr> {
+        self.imds.iter().filter_map(Listener::tcp_address).collect()
     }
 }
 

@@ -21,10 +21,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::audit;
-use crate::authz::{ListenerName, Policy, Tokens};
+use crate::authz::{ListenerName, Policy};
 use crate::challenge::{Challenges, UsedCodes};
 use crate::clock::{SharedClock, timeout};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::http::{Client, Proxies, Roots};
 use crate::identity::IdentityName;
@@ -34,7 +34,8 @@ use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
-    self, Admin, Admins, BindError, Connections, Limits, Public, Site, TokenOrders, Untold, Witness,
+    self, Admin, Admins, BindError, Connections, Imds, Limits, Public, Site, TokenOrders, Untold,
+    Witness,
 };
 use announcer::Announcer;
 use doors::{Admitted, Doors};
@@ -64,6 +65,7 @@ pub struct Parts {
 /// A daemon whose sockets are bound and whose identities are about to be refreshed.
 pub struct Daemon {
     site: Arc<Site>,
+    imds: Option<Arc<Imds>>,
     surveyor: Surveyor,
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
@@ -149,24 +151,9 @@ impl Daemon {
         let admitted = Admitted::to(&directory, &config.serve, &policy, &config.tokens)?;
         let doors = Doors::open(&config.serve, &directory, admitted).await?;
         let own = doors.addresses();
-        let tokens = Arc::new(Tokens::default());
-        let (token_orders, orders) = TokenOrders::new();
-        let token_keeper = TokenKeeper::open(
-            &directory,
-            config.tokens,
-            Arc::clone(&tokens),
-            Arc::clone(&clock),
-            orders,
-        )?;
-
-        let url = own.first().map(|address| format!("http://{address}"));
-        let used = UsedCodes::load(
-            runtime_directory::used_codes(directory.path()),
-            random::bytes(),
-            clock.boot(),
-        );
-        let warnings = config.challenges.warnings;
-        let challenges = Challenges::new(used, Arc::clone(&clock), warnings);
+        let (token_keeper, token_orders) =
+            TokenKeeper::open(&directory, config.tokens, Arc::clone(&clock))?;
+        let challenges = challenges(&config.challenges, &directory, &clock);
         let announcer = Announcer::new(
             Arc::clone(&challenges),
             config.challenges.hook,
@@ -194,14 +181,17 @@ impl Daemon {
                 owner,
                 group: admitted.admins,
             },
-            tokens,
+            tokens: token_keeper.tokens(),
             audit,
             challenges,
-            url,
+            url: doors.url(),
             token_files: token_keeper.files(),
         });
+        let imds = config.serve.imds;
+        let imds = imds.map(|it| Arc::new(Imds::new(Arc::clone(&site), it, &doors.imds())));
         Ok(Self {
             site,
+            imds,
             surveyor,
             identities,
             begun,
@@ -222,6 +212,11 @@ impl Daemon {
         &self.site
     }
 
+    /// Where the IMDS endpoint listens.
+    pub fn imds_addresses(&self) -> Vec<SocketAddr> {
+        self.doors.imds()
+    }
+
     /// Runs until `stop` completes, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
@@ -235,6 +230,7 @@ impl Daemon {
         });
         let Doors {
             public: listeners,
+            imds: imds_listeners,
             admin: admin_listener,
             locks: _locks,
         } = self.doors;
@@ -242,6 +238,14 @@ impl Daemon {
             let (public, connections) = (Arc::clone(&public), Arc::clone(&connections));
             let serving = serve::serve(listener, name, public, connections, stopped.clone());
             listening.spawn(serving);
+        }
+        if let Some(imds) = self.imds {
+            for listener in imds_listeners {
+                let (imds, connections) = (Arc::clone(&imds), Arc::clone(&connections));
+                let name = ListenerName::imds();
+                let serving = serve::serve(listener, name, imds, connections, stopped.clone());
+                listening.spawn(serving);
+            }
         }
         let admin = Arc::new(Admin {
             site: Arc::clone(&self.site),
@@ -286,6 +290,20 @@ impl Daemon {
         tracing::info!("stopped");
         outcome
     }
+}
+
+/// What only a person can answer, and what of it is used up since an earlier run.
+fn challenges(
+    config: &config::Challenges,
+    directory: &RuntimeDirectory,
+    clock: &SharedClock,
+) -> Arc<Challenges> {
+    let used = UsedCodes::load(
+        runtime_directory::used_codes(directory.path()),
+        random::bytes(),
+        clock.boot(),
+    );
+    Challenges::new(used, Arc::clone(clock), config.warnings)
 }
 
 /// What providers look at, the network as `environment` describes it included. None of `own`, the

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::audit::Destination;
 use crate::config::Config;
 use crate::os::sandbox::{self, Outcome};
 use crate::providers::chain::Link;
@@ -17,7 +18,13 @@ pub struct Needs {
 
 impl Needs {
     pub fn of(config: &Config, runtime_directory: &Path) -> Self {
-        let folders = std::iter::once(runtime_directory).chain(config.serve.socket_folders());
+        let audit = match &config.audit.to {
+            Some(Destination::File(path)) => path.parent(),
+            _ => None,
+        };
+        let folders = std::iter::once(runtime_directory)
+            .chain(config.serve.socket_folders())
+            .chain(audit);
         let links = config.identities.values().flatten();
         Self {
             writable: folders.map(Path::to_owned).collect(),
@@ -64,10 +71,12 @@ mod tests {
     }
 
     #[test]
-    fn the_runtime_directory_and_those_of_sockets_are_written_to() {
+    fn the_runtime_directory_and_those_of_sockets_and_the_audit_file_are_written_to() {
         let config = "[serve.unix]\npath = \"/srv/app/credd.sock\"\n\
-            [serve.unix.default]\npath = \"/srv/own/credd.sock\"";
-        let writable = ["/run/credd", "/srv/app", "/srv/own"].map(PathBuf::from);
+            [serve.unix.default]\npath = \"/srv/own/credd.sock\"\n\
+            [audit]\nto = \"file:/var/log/credd/audit\"";
+        let writable = ["/run/credd", "/srv/app", "/srv/own", "/var/log/credd"];
+        let writable = writable.map(PathBuf::from);
         assert_eq!(needs(config).writable, writable);
         assert!(!needs(config).runs_programs);
         assert_eq!(needs("").writable, ["/run/credd"].map(PathBuf::from));

@@ -15,7 +15,7 @@ use crate::authz::{Bearer, Lease, Life, Rotation, TokenName, Tokens};
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::TokenSettings;
 use crate::secret::Secret;
-use crate::serve::{self, TokenAction, TokenFailure, TokenOrder};
+use crate::serve::{self, TokenAction, TokenFailure, TokenOrder, TokenOrders};
 
 /// After a failure: a full disk, most likely.
 const PAUSE: Duration = Duration::from_mins(1);
@@ -51,10 +51,10 @@ impl TokenKeeper {
     pub(super) fn open(
         directory: &RuntimeDirectory,
         mut settings: BTreeMap<TokenName, TokenSettings>,
-        tokens: Arc<Tokens>,
         clock: SharedClock,
-        orders: mpsc::Receiver<TokenOrder>,
-    ) -> Result<Self, Unusable> {
+    ) -> Result<(Self, TokenOrders), Unusable> {
+        let tokens = Arc::new(Tokens::default());
+        let (orders, received) = TokenOrders::new();
         settings
             .entry(TokenName::default())
             .or_insert(TokenSettings {
@@ -74,12 +74,18 @@ impl TokenKeeper {
             let token = Kept::open(name.clone(), file, path, settings, &tokens, now)?;
             kept.insert(name, token);
         }
-        Ok(Self {
+        let keeper = Self {
             tokens,
             kept,
             clock,
-            orders,
-        })
+            orders: received,
+        };
+        Ok((keeper, orders))
+    }
+
+    /// Those that are valid.
+    pub(super) fn tokens(&self) -> Arc<Tokens> {
+        Arc::clone(&self.tokens)
     }
 
     /// Where each is, and who may read it.

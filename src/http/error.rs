@@ -55,7 +55,8 @@ impl std::fmt::Display for HttpError {
             Stage::OwnEndpoint(address) => write!(
                 formatter,
                 "{asked} is credd's own endpoint ({address}), and credd cannot be its own source; \
-                 remove AWS_CONTAINER_CREDENTIALS_* from its environment or name another source"
+                 name another one, and remove AWS_CONTAINER_CREDENTIALS_* and \
+                 AWS_EC2_METADATA_SERVICE_* from its environment if they lead there"
             ),
             Stage::NotAllowed(address) => write!(
                 formatter,

@@ -138,7 +138,7 @@ impl PeerProcess {
 
     /// The file that it runs; for a script, that of the interpreter. A path that a rule may name
     /// (`is_named`) must lead to that very file from here, since in a mount namespace of its own a
-    /// process may have anything under that name. True only if [`Self::is_alive`] before and after.
+    /// process may have anything under that name. True only if [`Self::is_alive`] afterwards.
     pub fn executable(&self, is_named: impl FnOnce(&Path) -> bool) -> Option<PathBuf> {
         let link = self.file("exe")?;
         let path = fs::read_link(&link).ok()?;
@@ -151,7 +151,7 @@ impl PeerProcess {
         may_match.then_some(path)
     }
 
-    /// True only if [`Self::is_alive`] before and after.
+    /// True only if [`Self::is_alive`] afterwards.
     pub fn membership(&self) -> Option<Membership> {
         read_cgroup(&self.file("cgroup")?).ok()
     }

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 
-/// Descriptors that credd asks for: a thousand connections, their upstream, and room.
-const DESCRIPTORS: u64 = 4096;
+/// Descriptors that credd asks for: a thousand connections on each of a few listeners, those on Unix
+/// sockets with a pidfd each, their upstream, and room.
+const DESCRIPTORS: u64 = 8192;
 
 /// The user whom this process acts as.
 pub fn effective_uid() -> u32 {

@@ -39,12 +39,11 @@ impl Site {
         presented: Arc<Presented>,
         asked: Option<&str>,
     ) -> Result<Granted, Refusal> {
-        let was_there = peer.is_there();
         let caller = peer.caller(&self.policy);
         let decision = self.policy.decide(&caller, &presented, asked);
-        // What was found out about a process is true only if it was the same one throughout.
         let denial = match decision {
-            _ if !(was_there && peer.is_there()) => Reason::CallerGone.into(),
+            // Who is there now was there before, too: what was found out is about nobody else.
+            _ if !peer.is_there() => Reason::CallerGone.into(),
             Decision::Allow(grant) => {
                 return Ok(Granted {
                     grant,
@@ -59,12 +58,25 @@ impl Site {
 
     /// Decides whether `peer` may be told anything at all.
     pub(super) fn admit(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), Refusal> {
+        self.admit_presenting(peer, headers, &self.presented(peer, headers))
+    }
+
+    /// The same for whoever has presented that.
+    pub(super) fn admit_presenting(
+        &self,
+        peer: &Peer,
+        headers: &HeaderMap,
+        presented: &Presented,
+    ) -> Result<(), Refusal> {
         let caller = peer.caller(&self.policy);
-        let presented = self.presented(peer, headers);
-        let admitted = self.policy.admit(&caller, &presented);
+        let admitted = if peer.is_there() {
+            self.policy.admit(&caller, presented)
+        } else {
+            Err(Reason::CallerGone.into())
+        };
         admitted
             .map(drop)
-            .map_err(|denial| self.denied(&caller, &presented, headers, None, denial))
+            .map_err(|denial| self.denied(&caller, presented, headers, None, denial))
     }
 
     /// What is known of the identity whose credentials are granted.

@@ -59,9 +59,10 @@ impl Public {
                 return Err(refused(Refusal::forbidden("MethodNotAllowed", message)));
             }
             let granted = self.site.authorize(peer, headers, asked).await?;
-            let served = self.served(&granted).await?;
-            let (now, held) = (served.at, served.snapshot.held.as_ref());
-            self.site.record_grant(now, &granted, headers, asked, held);
+            let served = served(&self.site, &granted).await?;
+            let held = served.snapshot.held.as_ref();
+            self.site
+                .record_grant(served.at, &granted, headers, asked, held);
             return Ok(whole(StatusCode::OK, served.body));
         }
         match path {
@@ -78,19 +79,6 @@ impl Public {
                 Err(Refusal::not_found(
                     "there is nothing here; ask for /v1/credentials",
                 ))
-            }
-        }
-    }
-
-    async fn served(&self, granted: &Granted) -> Result<Served, Refusal> {
-        let reader = self.site.reader(granted)?;
-        match look(reader, self.site.clock.now()) {
-            Look::Served(served) => Ok(served),
-            Look::Refused(refusal) => Err(refusal),
-            Look::Wait => {
-                let waiting = wait(reader, &self.site);
-                let waited = timeout(&*self.site.clock, WAIT, waiting).await;
-                waited.unwrap_or(Err(Refusal::warming()))
             }
         }
     }
@@ -111,10 +99,23 @@ impl<'a> Asked<'a> {
 }
 
 /// A body, and the state that it is of.
-struct Served {
-    at: Timestamp,
-    body: Bytes,
-    snapshot: Arc<Snapshot>,
+pub(super) struct Served {
+    pub(super) at: Timestamp,
+    pub(super) body: Bytes,
+    pub(super) snapshot: Arc<Snapshot>,
+}
+
+/// What is handed out by a grant, if need be after a wait.
+pub(super) async fn served(site: &Site, granted: &Granted) -> Result<Served, Refusal> {
+    let reader = site.reader(granted)?;
+    match look(reader, site.clock.now()) {
+        Look::Served(served) => Ok(served),
+        Look::Refused(refusal) => Err(refusal),
+        Look::Wait => {
+            let waited = timeout(&*site.clock, WAIT, wait(reader, site)).await;
+            waited.unwrap_or(Err(Refusal::warming()))
+        }
+    }
 }
 
 enum Look {

@@ -12,15 +12,44 @@ use super::Refusal;
 pub(super) enum Methods {
     Read,
     ReadAndPost,
+    ReadAndPut,
+}
+
+impl Methods {
+    fn include(self, method: &Method) -> bool {
+        match *method {
+            Method::GET | Method::HEAD => true,
+            Method::POST => self == Self::ReadAndPost,
+            Method::PUT => self == Self::ReadAndPut,
+            _ => false,
+        }
+    }
+}
+
+/// The hosts that an endpoint is asked as: literals that no DNS answer can stand for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Hosts<'a> {
+    /// Loopback, `localhost`, and the addresses of the ECS and EKS agents.
+    Local,
+    /// These, and the addresses of the instance metadata service.
+    Only(&'a [IpAddr]),
 }
 
 /// Refuses what a credentials client never sends: a foreign `Host` (DNS rebinding), marks of a
 /// proxy (server-side request forgery) or of a browser (cross-site requests), other methods, and
 /// bodies where none is read (request smuggling).
 pub(super) fn check<B>(request: &Request<B>, methods: Methods) -> Result<(), Refusal> {
+    check_at(request, methods, Hosts::Local)
+}
+
+/// The same for an endpoint that has hosts of its own.
+pub(super) fn check_at<B>(
+    request: &Request<B>,
+    methods: Methods,
+    allowed: Hosts<'_>,
+) -> Result<(), Refusal> {
     let method = request.method();
-    let is_read = method == Method::GET || method == Method::HEAD;
-    if !(is_read || methods == Methods::ReadAndPost && method == Method::POST) {
+    if !methods.include(method) {
         return Err(Refusal::forbidden(
             "MethodNotAllowed",
             "only GET and HEAD are answered here",
@@ -33,7 +62,7 @@ pub(super) fn check<B>(request: &Request<B>, methods: Methods) -> Result<(), Ref
             "ask for a path, not for a whole URL",
         ));
     }
-    if is_read && has_body(request) {
+    if method != Method::POST && has_body(request) {
         return Err(Refusal::forbidden(
             "AccessDenied",
             "requests with a body are refused",
@@ -44,8 +73,8 @@ pub(super) fn check<B>(request: &Request<B>, methods: Methods) -> Result<(), Ref
         match name.as_str() {
             "host" => {
                 hosts += 1;
-                if !is_allowed_host(value) {
-                    return Err(host_refused());
+                if !allowed.include(value) {
+                    return Err(allowed.refusal());
                 }
             }
             name if betrays_a_proxy(name) => {
@@ -66,7 +95,7 @@ pub(super) fn check<B>(request: &Request<B>, methods: Methods) -> Result<(), Ref
     if hosts == 1 {
         Ok(())
     } else {
-        Err(host_refused())
+        Err(allowed.refusal())
     }
 }
 
@@ -78,13 +107,6 @@ fn has_body<B>(request: &Request<B>) -> bool {
         || headers
             .get(CONTENT_LENGTH)
             .is_some_and(|length| length != "0")
-}
-
-fn host_refused() -> Refusal {
-    Refusal::forbidden(
-        "AccessDenied",
-        "the Host header must be one loopback address or localhost",
-    )
 }
 
 /// As proxies, load balancers and content networks mark what they forward. `X-Amzn-Trace-Id` is
@@ -125,31 +147,59 @@ fn betrays_a_browser(name: &str) -> bool {
         )
 }
 
-/// Literals that no DNS answer can stand for, and `localhost`; with a port or without (the C SDK
-/// sends none).
-fn is_allowed_host(value: &HeaderValue) -> bool {
-    let Ok(text) = value.to_str() else {
-        return false;
-    };
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let Some((host, port)) = rest.split_once(']') else {
-                return false;
-            };
-            return is_port_or_nothing(port)
-                && host
+impl Hosts<'_> {
+    /// With a port or without (the C SDK sends none).
+    fn include(self, value: &HeaderValue) -> bool {
+        let Ok(text) = value.to_str() else {
+            return false;
+        };
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let Some((host, port)) = rest.split_once(']') else {
+                    return false;
+                };
+                return is_port_or_nothing(port)
+                    && host
+                        .parse()
+                        .is_ok_and(|address: Ipv6Addr| self.include_address(address.into()));
+            }
+            None => text.split_at(text.find(':').unwrap_or(text.len())),
+        };
+        let is_local = matches!(self, Self::Local);
+        // std's parser takes four decimal numbers without leading zeros, and nothing else.
+        is_port_or_nothing(port)
+            && (is_local && host.eq_ignore_ascii_case("localhost")
+                || host
                     .parse()
-                    .is_ok_and(|address: Ipv6Addr| is_ours(address.into()));
+                    .is_ok_and(|address: Ipv4Addr| self.include_address(address.into())))
+    }
+
+    fn include_address(self, address: IpAddr) -> bool {
+        match self {
+            Self::Local => is_ours(address),
+            Self::Only(addresses) => {
+                INSTANCE_METADATA.contains(&address) || addresses.contains(&address)
+            }
         }
-        None => text.split_at(text.find(':').unwrap_or(text.len())),
-    };
-    // std's parser takes four decimal numbers without leading zeros, and nothing else.
-    is_port_or_nothing(port)
-        && (host.eq_ignore_ascii_case("localhost")
-            || host
-                .parse()
-                .is_ok_and(|address: Ipv4Addr| is_ours(address.into())))
+    }
+
+    fn refusal(self) -> Refusal {
+        let message = match self {
+            Self::Local => "the Host header must be one loopback address or localhost",
+            Self::Only(_) => {
+                "the Host header must be one address: the one that credd listens on, \
+                 169.254.169.254 or [fd00:ec2::254]"
+            }
+        };
+        Refusal::forbidden("AccessDenied", message)
+    }
 }
+
+/// 169.254.169.254 and `[fd00:ec2::254]`.
+const INSTANCE_METADATA: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254)),
+];
 
 fn is_port_or_nothing(text: &str) -> bool {
     text.is_empty()
@@ -177,7 +227,41 @@ mod tests {
     use proptest::prelude::*;
 
     fn is_allowed(host: &str) -> bool {
-        HeaderValue::from_str(host).is_ok_and(|value| is_allowed_host(&value))
+        HeaderValue::from_str(host).is_ok_and(|value| Hosts::Local.include(&value))
+    }
+
+    #[test]
+    fn an_endpoint_with_hosts_of_its_own_is_asked_as_those_and_as_instance_metadata() {
+        let own = ["127.0.0.1".parse().unwrap(), "fd00:ec2::7".parse().unwrap()];
+        let is_allowed = |host| Hosts::Only(&own).include(&HeaderValue::from_static(host));
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:1338",
+            "[fd00:ec2::7]:80",
+            "169.254.169.254",
+            "169.254.169.254:80",
+            "[fd00:ec2::254]",
+            "[FD00:EC2::254]:80",
+        ] {
+            assert!(is_allowed(host), "{host}");
+        }
+        for host in [
+            "localhost",
+            "127.0.0.2",
+            "[::1]",
+            "169.254.170.2",
+            "[fd00:ec2::23]",
+            "[::ffff:169.254.169.254]",
+            "169.254.169.254.",
+            "169.254.43518",
+            "2852039166",
+            "instance-data",
+            "instance-data.ec2.internal",
+            "metadata.google.internal",
+            "",
+        ] {
+            assert!(!is_allowed(host), "{host}");
+        }
     }
 
     #[test]

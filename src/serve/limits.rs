@@ -9,13 +9,15 @@ use super::Limits;
 use crate::authz::{Caller, ListenerName};
 use crate::clock::BootInstant;
 
-/// Connections at once, of all callers together. At up to 20 KiB each they may come to 30 MiB, and
-/// each takes one or two (its process) of the 4,096 descriptors that credd asks for.
-const PLACES: usize = 1536;
+/// Connections at once from which on nobody gets more than `FEW`: several callers who crowd
+/// together leave room for others. At up to 20 KiB each they come to 15 MiB, and each takes one or
+/// two (its process) of the 4,096 descriptors that credd asks for.
+const CROWD: usize = 768;
 
-/// Once half of the places are taken, nobody gets more than this: several callers who crowd
-/// together leave room for others.
 const FEW: usize = 16;
+
+/// Connections beyond those of a crowd.
+const ROOM: usize = 768;
 
 /// How long a caller may go on at twice its rate, after it has asked nothing for as long.
 const BURST: Duration = Duration::from_secs(2);
@@ -99,10 +101,12 @@ impl Ledger {
     /// A place for one more connection, unless its holder has as many as it may.
     pub(super) fn place(self: &Arc<Self>, holder: Holder, now: BootInstant) -> Option<Place> {
         let mut accounts = self.accounts();
+        // One caller alone is no crowd.
+        let crowd = CROWD.max(self.limits.connections);
         let allowed = match accounts.taken {
-            taken if taken >= PLACES => 0,
-            taken if taken >= PLACES / 2 => self.limits.connections.min(FEW),
-            _ => self.limits.connections,
+            taken if taken < crowd => self.limits.connections,
+            taken if taken < crowd + ROOM => self.limits.connections.min(FEW),
+            _ => 0,
         };
         let usage = accounts.of.get(&holder).copied().unwrap_or(Usage::NONE);
         if usage.connections >= allowed {
@@ -206,7 +210,7 @@ mod tests {
         let mut taken: Vec<_> = (0..8)
             .flat_map(|uid| crowd(&ledger, &Holder::User(uid)))
             .collect();
-        assert_eq!(taken.len(), PLACES / 2);
+        assert_eq!(taken.len(), CROWD);
         // The last of them stopped short of its hundred, and has more than the few.
         assert!(ledger.place(Holder::User(7), at(0)).is_none());
         for uid in 100.. {
@@ -217,9 +221,21 @@ mod tests {
             assert_eq!(more.len(), FEW);
             taken.extend(more);
         }
-        assert_eq!(taken.len(), PLACES);
+        assert_eq!(taken.len(), CROWD + ROOM);
         taken.pop();
         assert!(ledger.place(Holder::User(5000), at(0)).is_some());
+    }
+
+    #[test]
+    fn a_caller_that_may_have_more_than_a_crowd_gets_them() {
+        let limits = Limits {
+            connections: 1024,
+            ..LIMITS
+        };
+        let ledger = Arc::new(Ledger::new(limits));
+        let alice = crowd(&ledger, &Holder::User(1));
+        assert_eq!(alice.len(), 1024);
+        assert_eq!(crowd(&ledger, &Holder::User(2)).len(), FEW);
     }
 
     #[test]

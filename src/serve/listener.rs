@@ -41,6 +41,8 @@ pub enum Listener {
 #[derive(Debug)]
 pub struct BindError {
     what: String,
+    /// Of a TCP socket.
+    address: Option<SocketAddr>,
     cause: io::Error,
 }
 
@@ -54,10 +56,25 @@ impl fmt::Display for BindError {
                 ": it is in use, perhaps by another credd; stop that one, or configure another \
                  address"
             ),
-            io::ErrorKind::PermissionDenied => {
+            io::ErrorKind::PermissionDenied if self.address.is_some() => write!(
+                formatter,
+                ": permission denied; a port below 1024 takes CAP_NET_BIND_SERVICE, which \
+                 systemd/addresses.conf gives to the unit"
+            ),
+            io::ErrorKind::PermissionDenied => write!(
+                formatter,
+                ": permission denied; choose a place that is credd's own"
+            ),
+            io::ErrorKind::AddrNotAvailable => {
+                write!(formatter, ": no interface of this host has this address")?;
+                let Some(address) = self.address.map(|address| address.ip()) else {
+                    return Ok(());
+                };
+                let bits = if address.is_ipv4() { 32 } else { 128 };
                 write!(
                     formatter,
-                    ": permission denied; choose a place or port that is credd's own"
+                    "; `ip address add {address}/{bits} dev lo scope host` adds it until the next \
+                     boot, and the unit credd-address@{address}.service at each"
                 )
             }
             _ => write!(formatter, ": {}", self.cause),
@@ -90,6 +107,7 @@ impl Listener {
         };
         bind().map_err(|cause| BindError {
             what: address.to_string(),
+            address: Some(address),
             cause,
         })
     }
@@ -101,6 +119,7 @@ impl Listener {
         let bound = bound.map(|listener| Self::Unix(listener, path.to_owned()));
         bound.map_err(|cause| BindError {
             what: path.display().to_string(),
+            address: None,
             cause,
         })
     }
@@ -313,6 +332,36 @@ mod tests {
             Accepted::Tcp(stream, _) => Ok(stream),
             Accepted::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_no_interface_has_is_said_to_be_missing_with_what_adds_it() {
+        // TEST-NET-1 and its counterpart (RFC 5737, RFC 3849).
+        for (address, prefix) in [
+            ("192.0.2.1:0", "192.0.2.1/32"),
+            ("[2001:db8::1]:0", "2001:db8::1/128"),
+        ] {
+            let error = Listener::tcp(address.parse().unwrap()).await.unwrap_err();
+            if error.cause.kind() != io::ErrorKind::AddrNotAvailable {
+                continue; // a host without IPv6
+            }
+            let expected = format!(
+                "cannot listen on {address}: no interface of this host has this address; \
+                 `ip address add {prefix} dev lo scope host` adds it"
+            );
+            assert!(error.to_string().starts_with(&expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_takes_a_right_is_said_to_take_it() {
+        let error = BindError {
+            what: "169.254.169.254:80".to_owned(),
+            address: "169.254.169.254:80".parse().ok(),
+            cause: io::ErrorKind::PermissionDenied.into(),
+        };
+        let text = error.to_string();
+        assert!(text.contains("CAP_NET_BIND_SERVICE"), "{text}");
     }
 
     #[tokio::test]

@@ -76,7 +76,8 @@ impl Peer {
     }
 
     /// Who asks now, with the facts that the policy wants: a process may have become another
-    /// program since it connected. True only if [`Self::is_there`] before and after.
+    /// program since it connected. True only if [`Self::is_there`] afterwards, since only then the
+    /// process has had its number all the while.
     pub fn caller(&self, policy: &Policy) -> Arc<Caller> {
         let wanted = policy.facts();
         let (Some(process), Some(connected)) = (&self.process, &self.caller.process) else {
@@ -85,10 +86,9 @@ impl Peer {
         if !wanted.are_of_process() {
             return Arc::clone(&self.caller);
         }
-        let executable = wanted.executable.then(|| {
-            let is_named = |path: &_| policy.names_executable(path);
-            process.executable(is_named)
-        });
+        let executable = wanted
+            .executable
+            .then(|| process.executable(|path| policy.names_executable(path)));
         let membership = wanted.cgroup.then(|| process.membership());
         let membership = membership.flatten().unwrap_or_default();
         Arc::new(Caller {

@@ -21,7 +21,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use credd::authz::{Conditions, ListenerName, Opening, Opens, Rule, RuleName};
-use credd::clock::{Clock, SystemClock};
+use credd::clock::{SharedClock, SystemClock};
 use credd::config::Config;
 use credd::environment::Environment;
 use credd::identity::IdentityName;
@@ -55,7 +55,7 @@ pub(crate) struct World {
 impl World {
     /// Whoever meets the conditions gets the identity of that name, which has that key.
     pub(crate) fn new(address: &str, openings: Vec<(&str, &str, Conditions)>) -> Self {
-        let clock = Arc::new(SystemClock::new());
+        let clock: SharedClock = Arc::new(SystemClock::new());
         let expiry = clock.now().plus(Duration::from_hours(6));
         let (mut allow, mut upstreams) = (Vec::new(), Vec::new());
         let mut identities = std::collections::BTreeMap::new();

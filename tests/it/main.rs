@@ -13,6 +13,7 @@ mod config_cases;
 mod endpoint_vectors;
 mod guards;
 mod http;
+mod imds;
 mod imds_vectors;
 mod mfa;
 mod process;

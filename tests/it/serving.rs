@@ -3,6 +3,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod daemon;
+pub(crate) mod network;
 pub(crate) mod program;
 pub(crate) mod upstream;
 pub(crate) mod wire;

@@ -68,7 +68,59 @@ pub fn process(container_body: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     })
 }
 
+/// What instance metadata answers for a role, made from a container body: `updated` is when the
+/// set was made. The extended form has the account id (SDK specification "IMDS account id").
+///
+/// The returned bytes are wiped when their last holder drops them.
+pub fn instance_metadata(
+    container_body: &[u8],
+    updated: Timestamp,
+    is_extended: bool,
+) -> Option<Bytes> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Output<'a> {
+        code: &'static str,
+        last_updated: String,
+        r#type: &'static str,
+        access_key_id: &'a str,
+        secret_access_key: &'a str,
+        token: &'a str,
+        expiration: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        account_id: Option<&'a str>,
+    }
+    let super::Answer::Credentials { credentials, .. } =
+        super::Answer::parse(container_body).ok()?
+    else {
+        return None;
+    };
+    let account_id = credentials.account_id.as_deref();
+    let rendered = render_lines(&Output {
+        code: "Success",
+        last_updated: updated.to_string(),
+        r#type: "AWS-HMAC",
+        access_key_id: credentials.access_key_id.expose(),
+        secret_access_key: credentials.secret_access_key.expose(),
+        token: credentials.session_token.as_ref()?.expose(),
+        expiration: credentials.expiry?.to_string(),
+        account_id: account_id.filter(|_| is_extended),
+    })?;
+    Some(Bytes::from_owner(rendered))
+}
+
 fn render(body: &impl Serialize) -> Option<Zeroizing<Vec<u8>>> {
+    write_twice(|buffer| serde_json::to_writer(buffer, body))
+}
+
+/// A field to a line, as EC2 writes them, for scripts that read lines.
+fn render_lines(body: &impl Serialize) -> Option<Zeroizing<Vec<u8>>> {
+    write_twice(|buffer| serde_json::to_writer_pretty(buffer, body))
+}
+
+fn write_twice(
+    write: impl Fn(&mut dyn Write) -> serde_json::Result<()>,
+) -> Option<Zeroizing<Vec<u8>>> {
     /// Counts, so that the buffer can be made once in its final size: one that grows leaves
     /// unwiped copies behind.
     struct Length(usize);
@@ -85,9 +137,9 @@ fn render(body: &impl Serialize) -> Option<Zeroizing<Vec<u8>>> {
     }
 
     let mut length = Length(0);
-    serde_json::to_writer(&mut length, body).ok()?;
+    write(&mut length).ok()?;
     let mut rendered = Zeroizing::new(Vec::with_capacity(length.0));
-    serde_json::to_writer(&mut *rendered, body).ok()?;
+    write(&mut *rendered).ok()?;
     Some(rendered)
 }
 
@@ -138,5 +190,38 @@ mod tests {
             std::str::from_utf8(&output).unwrap(),
             r#"{"Version":1,"AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"se\"cret","SessionToken":"to\\ken","Expiration":"1970-01-01T00:00:00Z","AccountId":"123456789012"}"#
         );
+    }
+
+    #[test]
+    fn a_container_body_becomes_what_instance_metadata_answers() {
+        let body = container(&credentials(), Timestamp::from_unix_millis(0)).unwrap();
+        let updated = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
+        let legacy = r#"{
+  "Code": "Success",
+  "LastUpdated": "2026-01-01T00:00:00Z",
+  "Type": "AWS-HMAC",
+  "AccessKeyId": "ASIAEXAMPLE",
+  "SecretAccessKey": "se\"cret",
+  "Token": "to\\ken",
+  "Expiration": "1970-01-01T00:00:00Z"
+}"#;
+        let extended = legacy.replace("00Z\"\n}", "00Z\",\n  \"AccountId\": \"123456789012\"\n}");
+        for (is_extended, expected) in [(false, legacy), (true, &extended)] {
+            let output = instance_metadata(&body, updated, is_extended).unwrap();
+            assert_eq!(std::str::from_utf8(&output).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_set_makes_no_answer_of_instance_metadata() {
+        let updated = Timestamp::from_unix_millis(0);
+        for body in [
+            "",
+            "{}",
+            "null",
+            r#"{"Code":"AccessDenied","Message":"no"}"#,
+        ] {
+            assert_eq!(instance_metadata(body.as_bytes(), updated, true), None);
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use credd::audit::{self, Outlets};
 use credd::authz::{Bearer, Lease, ListenerName, Policy, TokenName, Tokens, new_token};
 use credd::challenge::{Challenges, UsedCodes};
 use credd::clock::{BootInstant, Clock, Jumps, SharedClock, Sleep, Timestamp};
@@ -37,7 +38,7 @@ thread_local! {
 fuzz_target!(|bytes: &[u8]| {
     SERVED.with(|served| {
         let has_token = position(bytes, MARK).is_some();
-        let sent = replaced(bytes, served.lease.secret().expose().as_bytes());
+        let sent = replaced(bytes, served.token.expose().as_bytes());
         let received = served.converse(&sent);
         let text = String::from_utf8(received).expect("answers are text");
         assert!(has_token || !text.contains(CANARY), "let in: {text}");
@@ -103,7 +104,8 @@ struct Served {
     runtime: Runtime,
     endpoint: Arc<Public>,
     clock: SharedClock,
-    lease: Lease,
+    token: Secret,
+    _lease: Lease,
 }
 
 impl Served {
@@ -115,7 +117,12 @@ impl Served {
         let clock: SharedClock = Arc::new(Still);
         let reader = warmed(&runtime, &clock);
         let tokens = Arc::new(Tokens::default());
-        let lease = tokens.lease(new_token(), Bearer::Token(TokenName::default()));
+        let token = new_token();
+        let lease = tokens.lease(&token, Bearer::Token(TokenName::default()));
+        let outlets = Outlets::to(std::io::sink());
+        let opened = audit::open(&audit::Config::default(), outlets, [0; 4]);
+        let (audit, writer) = opened.expect("an audit log");
+        runtime.spawn(writer.run(Arc::clone(&clock)));
         let used = UsedCodes::in_memory([0; 32]);
         let site = Site {
             // Long ago: no lease from before a restart is waited for.
@@ -129,8 +136,9 @@ impl Served {
                 group: None,
             },
             tokens,
+            audit,
             url: None,
-            token_file: "token".into(),
+            token_files: Vec::new(),
         };
         let served = Self {
             runtime,
@@ -138,10 +146,11 @@ impl Served {
                 site: Arc::new(site),
             }),
             clock,
-            lease,
+            token,
+            _lease: lease,
         };
         // There is something to be let in to.
-        let token = served.lease.secret().expose();
+        let token = served.token.expose();
         let head = "GET /v1/credentials HTTP/1.1\r\nHost: localhost\r\n";
         let proper = format!("{head}Authorization: {token}\r\n\r\n");
         let answer = String::from_utf8(served.converse(proper.as_bytes()));

@@ -3,7 +3,6 @@
 use std::process::Command;
 
 use super::tell;
-use crate::serving::program::Said;
 
 const INSIDE: &str = "CREDD_INSIDE";
 
@@ -18,10 +17,11 @@ pub(super) fn is(test: &str, mut command: Command) -> bool {
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(INSIDE, test);
-    let said = Said::by(&mut command);
-    assert!(said.is_success(), "{}\n{}", said.stdout, said.stderr);
-    assert!(said.stdout.contains("1 passed"), "{}", said.stdout);
-    tell(said.stderr.trim_end());
+    let output = command.output().unwrap();
+    let [said, told] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+    assert!(output.status.success(), "{said}\n{told}");
+    assert!(said.contains("1 passed"), "{said}");
+    tell(told.trim_end());
     false
 }
 

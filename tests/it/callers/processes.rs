@@ -2,7 +2,7 @@
 //!
 //! | what a process does | what comes of requests on its connection |
 //! |---|---|
-//! | becomes another program | rules by executable judge what it is at each request |
+//! | becomes another program | rules by executable judge what it has become, within 100 ms |
 //! | ends, and leaves the connection to others | all refused |
 //! | passes the connection on, and goes on running | they are its own |
 //! | becomes another user | it stays who it was when it connected |

@@ -1,5 +1,5 @@
 //! The SDKs, unchanged, each in a program that fetches once for each line on its standard input
-//! and answers with the access key id or with `error: …`.
+//! and answers with the access key id, some with the region after it, or with `error: …`.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -22,13 +22,21 @@ pub(super) enum Sdk {
     Cli,
     JavaScript,
     Rust,
+    /// As old as Debian's, which knows instance metadata and no token files.
+    Go,
 }
 
 impl Sdk {
     pub(super) const ALL: [Self; 4] = [Self::Boto3, Self::Cli, Self::JavaScript, Self::Rust];
 
+    /// Whether `tools` has it.
+    pub(super) fn is_there(self, tools: &Path) -> bool {
+        self != Self::Go || tools.join("credd-go-client").exists()
+    }
+
     fn command(self, tools: &Path) -> Command {
         let (program, argument) = match self {
+            Self::Go => (tools.join("credd-go-client"), None),
             Self::Boto3 => (tools.join("venv/bin/python"), Some("boto.py")),
             Self::Cli => ("bash".into(), Some("cli.sh")),
             Self::JavaScript => ("node".into(), Some("javascript/fetch.mjs")),
@@ -49,6 +57,14 @@ pub(super) enum Way {
     TokenVariable,
     /// `credential_process = credd get IDENTITY`
     Process,
+    /// Nothing: the client finds instance metadata by itself.
+    Metadata,
+    /// `AWS_EC2_METADATA_SERVICE_ENDPOINT`
+    MetadataAt(SocketAddr),
+    /// As the ECS agent tells a task: `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`, and no token.
+    RelativeUri,
+    /// As the EKS Pod Identity webhook tells a pod.
+    PodIdentity,
 }
 
 impl Way {
@@ -72,6 +88,22 @@ impl Way {
                 let token = token.clone();
                 vec![full_uri, ("AWS_CONTAINER_AUTHORIZATION_TOKEN", token)]
             }
+            Self::Metadata => Vec::new(),
+            Self::MetadataAt(address) => {
+                let endpoint = format!("http://{address}");
+                vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint)]
+            }
+            Self::RelativeUri => {
+                let path = format!("/v1/credentials/{identity}");
+                vec![("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", path)]
+            }
+            Self::PodIdentity => vec![
+                (
+                    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                    "http://169.254.170.23/v1/credentials".to_owned(),
+                ),
+                ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", text(token_file)),
+            ],
             Self::Process => {
                 let (credd, directory) = (env!("CARGO_BIN_EXE_credd"), text(runtime_directory));
                 let config = home.join("config");
@@ -128,12 +160,24 @@ impl Client {
             .envs(way.variables(door, home.path())?)
             .env("PATH", search_path(tools)?)
             .env("HOME", home.path())
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_DEFAULT_REGION", "us-east-1")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("AWS_ENDPOINT_URL_STS", format!("http://{sts}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
+        let is_metadata = matches!(way, Way::Metadata | Way::MetadataAt(_));
+        if !is_metadata {
+            command.env("AWS_EC2_METADATA_DISABLED", "true");
+        }
+        // Where instance metadata tells it, it is told by nobody else. The CLI does not ask there.
+        if !is_metadata || sdk == Sdk::Cli {
+            command
+                .env("AWS_REGION", "us-east-1")
+                .env("AWS_DEFAULT_REGION", "us-east-1");
+        }
+        match sdk {
+            Sdk::Boto3 if is_metadata => _ = command.arg("anew"),
+            Sdk::Rust if way == Way::Metadata => _ = command.arg("region"),
+            _ => {}
+        }
         let mut child = command
             .spawn()
             .map_err(|error| format!("cannot run {}: {error}", command.get_program().display()))?;

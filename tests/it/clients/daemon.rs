@@ -24,6 +24,8 @@ const POLL: Duration = Duration::from_millis(20);
 pub(super) struct Told {
     /// Of its config file.
     pub(super) config: String,
+    /// Besides its port on loopback.
+    pub(super) listen: Vec<SocketAddr>,
     pub(super) variables: Vec<(&'static str, String)>,
     /// By their paths in its home directory: `.aws/config`.
     pub(super) files: Vec<(&'static str, String)>,
@@ -142,7 +144,7 @@ impl Daemon {
                 return Err(self.with_log(&format!("credd ended with {status}")));
             }
             let output = program(self.folder.path())
-                .args(["env", "default", "--runtime-dir"])
+                .args(["env", "--runtime-dir"])
                 .arg(runtime_directory(self.folder.path()))
                 .output()?;
             if output.status.success() {
@@ -166,7 +168,7 @@ impl Daemon {
         let token_file = value("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")?.into();
         let address = url
             .strip_prefix("http://")
-            .and_then(|url| url.strip_suffix("/v1/credentials/default"))
+            .and_then(|url| url.strip_suffix("/v1/credentials"))
             .ok_or_else(|| self.with_log(&format!("credd exports {url}")))?;
         (self.address, self.token_file) = (address.parse()?, token_file);
         Ok(())
@@ -223,7 +225,9 @@ fn spawn(
     log: &Log,
 ) -> Result<Child, Box<dyn Error>> {
     let config = folder.join("credd.toml");
-    let text = format!("{}\n[serve.http]\nlisten = [\"{listen}\"]\n", told.config);
+    let mut listen = vec![listen.to_string()];
+    listen.extend(told.listen.iter().map(SocketAddr::to_string));
+    let text = format!("{}\n[serve.http]\nlisten = {listen:?}\n", told.config);
     std::fs::write(&config, text)?;
     let mut program = program(folder);
     program.arg("serve");

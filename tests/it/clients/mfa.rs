@@ -228,6 +228,7 @@ fn a_web_identity_is_shown_unsigned_and_its_roles_ask_who_they_are_and_decode() 
         config: config.to_owned(),
         variables: variables(judge.address),
         files: vec![("token", Judge::WEB_IDENTITY.to_owned())],
+        ..Told::default()
     })?;
     let mut door = daemon.door()?;
     door.identity = "billing";

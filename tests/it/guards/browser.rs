@@ -80,13 +80,23 @@ fn no_page_in_a_browser_gets_credentials_or_as_far_as_the_token() {
     let credd = place.serve();
     place.warm();
     let calls = upstream.calls();
+    let granted = || {
+        let is_granted = "\"decision\":\"granted\"";
+        credd.output().matches(is_granted).count()
+    };
     let web = Web::around(place.address());
     let attempts = web.tour(&place.token());
     web.assert_all_arrive_and_win_where_nothing_refuses_them(&attempts);
     web.assert_credd_refuses_them_for_what_they_are(&attempts);
     assert_eq!(upstream.calls(), calls);
     assert!(!has_canary(&credd.output()), "{}", credd.output());
+    // Whoever is known is served, and that is the only line of its kind in the audit log.
+    assert_eq!(granted(), 0, "{}", credd.output());
     assert!(place.run(&["get", "default"]).is_success());
+    eventually("the audit log has its line", || {
+        (granted() > 0).then_some(())
+    });
+    assert_eq!(granted(), 1, "{}", credd.output());
     measured(&web.summary(&attempts));
 }
 

@@ -129,7 +129,9 @@ fn by_mem_file(process: u32) -> Vec<Vec<u8>> {
     let memory = File::open(format!("/proc/{process}/mem")).unwrap();
     let read = |(start, end)| {
         let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
-        memory.read_exact_at(&mut bytes, start).ok()?;
+        // The daemon may have given the end of a region back since.
+        let length = memory.read_at(&mut bytes, start).ok()?;
+        bytes.truncate(length);
         Some(bytes)
     };
     regions(process).into_iter().filter_map(read).collect()

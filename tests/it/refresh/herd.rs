@@ -15,6 +15,12 @@ use crate::support::patience::run;
 
 const CLIENTS: usize = 1000;
 
+/// All of them are of one user.
+const ROOM_FOR_ALL: serve::Limits = serve::Limits {
+    connections: CLIENTS,
+    requests_per_second: 5000,
+};
+
 #[test]
 fn a_thousand_clients_of_a_cold_identity_cause_one_call() {
     // Each client has a descriptor at both ends.
@@ -45,6 +51,7 @@ async fn herd(call: Call) {
         config: Config {
             serve: serve::Config {
                 http: vec!["127.0.0.1:0".parse().unwrap()],
+                limits: ROOM_FOR_ALL,
                 ..serve::Config::default()
             },
             identities: BTreeMap::from([(IdentityName::default(), vec![link])]),

@@ -29,6 +29,8 @@ use crate::support::sinks;
 
 pub(crate) struct InProcess {
     pub(crate) address: SocketAddr,
+    /// Of the IMDS endpoint.
+    pub(crate) imds: Vec<SocketAddr>,
     /// What opens every identity.
     pub(crate) token: String,
     site: Arc<Site>,
@@ -120,7 +122,8 @@ impl InProcess {
                 .unwrap();
             runtime.block_on(async {
                 let daemon = Daemon::start(parts).await.unwrap();
-                started.send(Arc::clone(daemon.site())).unwrap();
+                let imds = daemon.imds_addresses();
+                started.send((Arc::clone(daemon.site()), imds)).unwrap();
                 daemon
                     .run(async {
                         let _ = stopped.await;
@@ -129,13 +132,14 @@ impl InProcess {
                     .unwrap();
             });
         });
-        let site = site.recv().unwrap();
+        let (site, imds) = site.recv().unwrap();
         let url = site.url.as_deref().unwrap();
         let token_file = runtime_directory::token_file(directory.path());
         let token = files::read_text_now(&token_file, 1024).unwrap();
         sinks::secret(&token);
         Self {
             address: url.strip_prefix("http://").unwrap().parse().unwrap(),
+            imds,
             token: token.to_string(),
             site,
             directory,

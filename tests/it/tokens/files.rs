@@ -158,7 +158,8 @@ fn a_group_that_has_lost_its_token_has_lost_its_text_too() {
 #[test]
 fn a_group_that_the_daemon_is_not_in_is_refused_in_words() {
     const INNER: &str = "CREDD_TEST_WITHOUT_CHOWN";
-    if std::env::var_os(INNER).is_none() && credd::os::process::is_root() {
+    let environment = Environment::of_process();
+    if environment.variable(INNER).is_none() && credd::os::process::is_root() {
         // Root may give files to any group, but not without its capability.
         let test = std::env::current_exe().unwrap();
         let this = "tokens::files::a_group_that_the_daemon_is_not_in_is_refused_in_words";

@@ -185,10 +185,10 @@ fn the_program_itself_makes_the_directory_of_a_socket_and_gives_tokens_to_groups
     let place = crate::serving::program::Place::new(&[("default", ground.upstream.uri("/"))]);
     fs::set_permissions(place.folder(), Permissions::from_mode(0o755)).unwrap();
     let socket = place.folder().join("app/credd.sock");
-    let mut config = text(&place.config());
+    let config = text(&place.config());
     let path = socket.display();
-    config += &format!(
-        "[serve.unix.default]\npath = \"{path}\"\ngroup = {GROUP}\n\
+    let config = format!(
+        "{config}[serve.unix.default]\npath = \"{path}\"\ngroup = {GROUP}\n\
          [[allow]]\ncaller = {{ token = \"worker\" }}\nidentity = [\"default\"]\n\
          [token.worker]\ngroup = {GROUP}\n"
     );

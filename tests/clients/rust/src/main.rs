@@ -1,5 +1,5 @@
 //! The AWS SDK for Rust as a client: one fetch for each line on standard input, answered by a line
-//! with the access key id or with the error.
+//! with the access key id, and with `region` the region too, or with the error.
 
 use std::error::Error;
 
@@ -12,9 +12,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let provider = config
         .credentials_provider()
         .ok_or("no default credentials chain")?;
+    let is_region_wanted = std::env::args().any(|argument| argument == "region");
     for line in std::io::stdin().lines() {
         line?;
         match provider.provide_credentials().await {
+            Ok(credentials) if is_region_wanted => {
+                let region = config.region().ok_or("no region")?;
+                println!("{} {region}", credentials.access_key_id());
+            }
             Ok(credentials) => println!("{}", credentials.access_key_id()),
             Err(error) => println!("error: {}", with_causes(&error)),
         }
