@@ -38,6 +38,8 @@ impl Served {
     /// On any port.
     pub(super) async fn of_config(ground: Ground, mut config: Config) -> Self {
         config.serve.http = vec!["127.0.0.1:0".parse().unwrap()];
+        // What is counted here is what AWS is asked, not what one user may ask.
+        config.serve.limits.connections = 2000;
         let journal = Journal::begin();
         let directory = ground.folder.path().join("run");
         let daemon = Daemon::start(credd::daemon::Parts {
