@@ -236,6 +236,18 @@ mod tests {
     }
 
     #[test]
+    fn who_is_denied_is_one_line_however_many_processes_it_is() {
+        let mut coalescer = Coalescer::default();
+        for pid in 1..100 {
+            let mut denied = event(1000, "a", 0).retained();
+            denied.decision = Decision::Denied("no rule".into());
+            denied.caller.pid = Some(pid);
+            let _ = coalescer.note(at(0), &denied);
+        }
+        assert_eq!(coalescer.waiting(), 1);
+    }
+
+    #[test]
     fn a_clock_that_is_set_back_holds_no_line_up() {
         let mut coalescer = Coalescer::default();
         let _ = coalescer.note(at(3_600_000), &event(1, "a", 0));

@@ -1,5 +1,6 @@
 //! The decision, and why.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::caller::{Caller, Facts, ListenerName, Transport};
@@ -170,8 +171,10 @@ impl Policy {
         })
     }
 
-    pub fn rules(&self) -> &[Rule] {
-        &self.rules
+    /// The users whom a rule names, `owner` and root among them.
+    pub fn known_users(&self) -> BTreeSet<u32> {
+        let users = self.rules.iter().filter_map(|rule| rule.caller.user);
+        users.collect()
     }
 
     /// Decides for `caller`, who asks for the identity called `asked`, or for whichever is its

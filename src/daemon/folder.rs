@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::unusable::Unusable;
 use crate::clock::Timestamp;
-use crate::os::{files, process};
+use crate::os::{files, ownership, process};
 
 /// Who besides the owner may do what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,9 @@ impl Folder {
             }
             _ => {}
         }
-        Self::at(CWD, path, path.to_owned(), Owner::Daemon)
+        let folder = Self::at(CWD, path, path.to_owned(), Owner::Daemon)?;
+        check_way(path)?;
+        Ok(folder)
     }
 
     /// Opens the directory that somebody else's clients find a socket in: the daemon's or root's.
@@ -83,6 +85,7 @@ impl Folder {
             }
             made => {
                 let folder = Self::at(CWD, path, path.to_owned(), Owner::DaemonOrRoot)?;
+                check_way(path)?;
                 if made.is_ok() {
                     folder.let_in(Access::private(0o711))?;
                 }
@@ -219,6 +222,20 @@ const ROOT: u32 = 0;
 
 /// Gives what is open to the group, and its bits after that: nobody gets in by those meant for
 /// another group.
+/// What a stranger could put in the place of a directory would be changed as credd's own. For root
+/// that could be anything on the host. For others it is their own files only, and the volumes that
+/// containers share are open to all, so that they are warned.
+fn check_way(path: &Path) -> Result<(), Unusable> {
+    match ownership::check_folder(path) {
+        Err(problem) if process::is_root() => Err(Unusable::Way(problem)),
+        Err(problem) => {
+            tracing::warn!(%problem, "others may put their own in the place of a directory");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
 fn give(it: impl std::os::fd::AsFd, access: Access) -> io::Result<()> {
     let found = access_of(&rustix::fs::fstat(&it)?);
     let is_its_group = access.group.is_none_or(|group| found.group == Some(group));

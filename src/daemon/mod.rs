@@ -220,7 +220,8 @@ impl Daemon {
     /// Runs until `stop` completes, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
-        let connections = Connections::new(Arc::clone(&self.clock), self.limits, self.witness);
+        let connections = Connections::new(Arc::clone(&self.clock), self.limits, self.witness)
+            .knowing(self.site.policy.known_users());
         // Whoever crowds the public sockets keeps nobody off the admin socket.
         let apart = Arc::new(connections.apart(Limits::default()));
         let connections = Arc::new(connections);

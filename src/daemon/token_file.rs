@@ -123,10 +123,8 @@ impl TokenFile {
 
     /// Leaves nothing that a later run could take for a valid token.
     pub(super) fn clear(&self) -> Result<(), Unusable> {
-        for name in [TOKEN, SUPERSEDED] {
-            self.folder.remove(name)?;
-        }
-        Ok(())
+        let removed = [TOKEN, SUPERSEDED].map(|name| self.folder.remove(name));
+        removed.into_iter().collect()
     }
 }
 

@@ -275,12 +275,10 @@ impl Kept {
         self.current = None;
         self.superseded.clear();
         self.life.superseded.clear();
-        let made = self.make(tokens, now);
-        if made.is_ok() {
-            self.file.keep_superseded(&[], now)
-        } else {
-            self.file.clear().and(made)
-        }
+        // A later run must not take them up again, whatever becomes of this one.
+        let cleared = self.file.clear();
+        self.make(tokens, now)?;
+        cleared
     }
 
     fn report(&self, now: Timestamp) -> TokenReport {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::os::ownership::Unsafe;
+
 /// Why a directory, or a file in it, cannot be used.
 #[derive(Debug)]
 pub enum Unusable {
@@ -11,6 +13,8 @@ pub enum Unusable {
     Taken { path: PathBuf, pid: String },
     /// Others could put their own files in place of ours.
     NotPrivate { path: PathBuf, why: &'static str },
+    /// The same, further up.
+    Way(Unsafe),
     /// The daemon may not give it to a group.
     Group { path: PathBuf, group: u32 },
     Io {
@@ -47,6 +51,10 @@ impl fmt::Display for Unusable {
                  own (owner and mode 0700), or name another, which credd then makes (--runtime-dir, \
                  or the path of the socket)",
                 path.display()
+            ),
+            Self::Way(problem) => write!(
+                formatter,
+                "{problem}; or name another place (--runtime-dir, or the path of the socket)"
             ),
             Self::Group { path, group } => write!(
                 formatter,

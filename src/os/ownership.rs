@@ -95,6 +95,16 @@ pub fn check_program(path: &Path) -> Result<PathBuf, Unsafe> {
     Ok(path)
 }
 
+/// Whether nobody but root and credd's user could put another folder in the place of the one at
+/// `path`. Blocks.
+pub fn check_folder(path: &Path) -> Result<(), Unsafe> {
+    let at = |error| Unsafe {
+        path: path.to_owned(),
+        why: Why::CannotBeRead(error),
+    };
+    walk(&std::path::absolute(path).map_err(at)?, Groups::Root).map(drop)
+}
+
 /// Opens the regular file at `path`, absolute, which root or credd's user owns, and which nobody
 /// else could change, nor put another in its place: no folder on the way there may be written to
 /// by a group other than root's, either. What was looked at is what is open. Blocks.

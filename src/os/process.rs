@@ -5,8 +5,8 @@ use std::path::Path;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 
-/// Descriptors that credd asks for: a thousand connections on each of a few listeners, those on Unix
-/// sockets with a pidfd each, their upstream, and room.
+/// Descriptors that credd asks for: some two thousand connections, with a pidfd each on Unix sockets,
+/// their upstream, and room.
 const DESCRIPTORS: u64 = 8192;
 
 /// The user whom this process acts as.
@@ -97,6 +97,14 @@ pub fn wipe_environment(is_secret: impl Fn(&str) -> bool) {
             variable = variable.add(1);
         }
     }
+}
+
+/// How many descriptors this process may have at once.
+pub fn descriptors() -> usize {
+    let limit = rustix::process::getrlimit(Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
 }
 
 /// Raises the soft limit of descriptors as far as it is needed and allowed.

@@ -52,7 +52,7 @@ pub fn renounce_privileges() -> Outcome {
     }
 }
 
-/// Has the kernel answer `EPERM` to the system calls in [`DENIED`], from this thread and all that
+/// Has the kernel answer `EPERM` to the system calls in `DENIED`, from this thread and all that
 /// it starts, where no filter is at work yet: service managers and container engines have better
 /// ones.
 #[expect(unsafe_code, reason = "a call of prctl")]

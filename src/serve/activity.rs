@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::Peer;
 use crate::clock::{Clock, Sleep};
 
 /// How often a connection is looked at. A request whose head takes more than one whole interval
@@ -90,10 +91,12 @@ impl Watch {
     }
 
     /// Waits until the connection should be closed. Nothing is lost if that is not waited for.
-    pub(super) async fn until_over(&mut self, activity: &Activity) {
+    pub(super) async fn until_over(&mut self, activity: &Activity, peer: &Peer) {
         loop {
             (&mut self.look).await;
-            if self.seen.is_over(activity) {
+            // A lease is its process's, whoever that has left the connection to.
+            let is_orphaned = activity.is_leased() && !peer.is_there();
+            if is_orphaned || self.seen.is_over(activity) {
                 return;
             }
             self.look = self.clock.deadline(INTERVAL);

@@ -58,7 +58,7 @@ pub async fn serve<S: Stream>(
     tokio::select! {
         biased;
         _ = stream.readable() => {}
-        () = watch.until_over(&activity) => return,
+        () = watch.until_over(&activity, &peer) => return,
         // What is on its way is still answered.
         _ = stop.wait_for(|&stop| stop) => {}
     }
@@ -105,7 +105,7 @@ async fn converse<S: Stream>(
     tokio::pin!(connection);
     tokio::select! {
         _ = &mut connection => return,
-        () = watch.until_over(&activity) => return,
+        () = watch.until_over(&activity, &peer) => return,
         _ = stop.wait_for(|&stop| stop) => {}
     }
     // Nothing of a lease is still to come: its holder leases again from the next daemon.

@@ -60,6 +60,12 @@ impl Public {
             }
             let granted = self.site.authorize(peer, headers, asked).await?;
             let served = served(&self.site, &granted).await?;
+            let granted = if served.has_waited {
+                // The caller may be gone by now, or its token taken back.
+                self.site.authorize(peer, headers, asked).await?
+            } else {
+                granted
+            };
             let held = served.snapshot.held.as_ref();
             self.site
                 .record_grant(served.at, &granted, headers, asked, held);
@@ -103,6 +109,8 @@ pub(super) struct Served {
     pub(super) at: Timestamp,
     pub(super) body: Bytes,
     pub(super) snapshot: Arc<Snapshot>,
+    /// Whether what has been decided before is old by now.
+    pub(super) has_waited: bool,
 }
 
 /// What is handed out by a grant, if need be after a wait.
@@ -113,7 +121,11 @@ pub(super) async fn served(site: &Site, granted: &Granted) -> Result<Served, Ref
         Look::Refused(refusal) => Err(refusal),
         Look::Wait => {
             let waited = timeout(&*site.clock, WAIT, wait(reader, site)).await;
-            waited.unwrap_or(Err(Refusal::warming()))
+            let served = waited.unwrap_or(Err(Refusal::warming()))?;
+            Ok(Served {
+                has_waited: true,
+                ..served
+            })
         }
     }
 }
@@ -131,6 +143,7 @@ fn look(reader: &SnapshotReader, now: Timestamp) -> Look {
             at: now,
             body,
             snapshot: Arc::clone(&snapshot),
+            has_waited: false,
         }),
         Answer::Wait => Look::Wait,
         Answer::Unavailable(failure) => Look::Refused(failure.into()),

@@ -1,7 +1,7 @@
 //! What one caller may take up, so that no other has to go without: connections at once, and
 //! requests in the long run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,14 +10,20 @@ use crate::authz::{Caller, ListenerName};
 use crate::clock::BootInstant;
 
 /// Connections at once from which on nobody gets more than `FEW`: several callers who crowd
-/// together leave room for others. At up to 20 KiB each they come to 15 MiB, and each takes one or
-/// two (its process) of the 4,096 descriptors that credd asks for.
+/// together leave room for others. At up to 20 KiB each they come to 15 MiB.
 const CROWD: usize = 768;
 
 const FEW: usize = 16;
 
-/// Connections beyond those of a crowd.
+/// Connections beyond those of a crowd; as many again for those whom a rule knows, since one person
+/// may have 65,536 users of their own (subuid(5)).
 const ROOM: usize = 768;
+
+/// Each connection takes two descriptors at most: its own and that of its process.
+const DESCRIPTORS: usize = 2;
+
+/// Descriptors for all else: listeners, upstreams, files, programs.
+const RESERVED: usize = 128;
 
 /// How long a caller may go on at twice its rate, after it has asked nothing for as long.
 const BURST: Duration = Duration::from_secs(2);
@@ -46,6 +52,12 @@ impl Holder {
 #[derive(Debug)]
 pub(super) struct Ledger {
     limits: Limits,
+    /// Connections at once from which on nobody gets more than a few.
+    crowd: usize,
+    /// Beyond those, for everybody, and once more for those who are known.
+    room: usize,
+    /// Users whom a rule names, root and the daemon's own.
+    known: BTreeSet<u32>,
     accounts: Mutex<Accounts>,
 }
 
@@ -87,9 +99,20 @@ impl Usage {
 }
 
 impl Ledger {
-    pub(super) fn new(limits: Limits) -> Self {
+    /// `descriptors` is how many the process may have at once, for this ledger's connections and
+    /// all else.
+    pub(super) fn new(limits: Limits, known: BTreeSet<u32>, descriptors: usize) -> Self {
+        let places = descriptors.saturating_sub(RESERVED) / DESCRIPTORS;
+        // One caller alone is no crowd.
+        let crowd = CROWD.max(limits.connections).min(places / 3);
         Self {
-            limits,
+            limits: Limits {
+                connections: limits.connections.min(crowd),
+                ..limits
+            },
+            crowd,
+            room: ROOM.min(places / 3),
+            known,
             accounts: Mutex::new(Accounts {
                 taken: 0,
                 of: BTreeMap::new(),
@@ -98,14 +121,17 @@ impl Ledger {
         }
     }
 
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// A place for one more connection, unless its holder has as many as it may.
     pub(super) fn place(self: &Arc<Self>, holder: Holder, now: BootInstant) -> Option<Place> {
         let mut accounts = self.accounts();
-        // One caller alone is no crowd.
-        let crowd = CROWD.max(self.limits.connections);
+        let rooms = if self.is_known(&holder) { 2 } else { 1 };
         let allowed = match accounts.taken {
-            taken if taken < crowd => self.limits.connections,
-            taken if taken < crowd + ROOM => self.limits.connections.min(FEW),
+            taken if taken < self.crowd => self.limits.connections,
+            taken if taken < self.crowd + rooms * self.room => self.limits.connections.min(FEW),
             _ => 0,
         };
         let usage = accounts.of.get(&holder).copied().unwrap_or(Usage::NONE);
@@ -121,6 +147,10 @@ impl Ledger {
             ledger: Arc::clone(self),
             holder,
         })
+    }
+
+    fn is_known(&self, holder: &Holder) -> bool {
+        matches!(holder, Holder::User(uid) if self.known.contains(uid))
     }
 
     fn accounts(&self) -> MutexGuard<'_, Accounts> {
@@ -181,7 +211,7 @@ mod tests {
     }
 
     fn ledger() -> Arc<Ledger> {
-        Arc::new(Ledger::new(LIMITS))
+        Arc::new(Ledger::new(LIMITS, BTreeSet::new(), usize::MAX))
     }
 
     /// As many places as there are for `holder`.
@@ -227,12 +257,38 @@ mod tests {
     }
 
     #[test]
+    fn users_whom_a_rule_knows_have_room_that_no_crowd_of_others_takes() {
+        let ledger = Arc::new(Ledger::new(LIMITS, [0, 1000].into(), usize::MAX));
+        let strangers: Vec<_> = (5000..7000)
+            .flat_map(|uid| crowd(&ledger, &Holder::User(uid)))
+            .collect();
+        assert_eq!(strangers.len(), CROWD + ROOM);
+        for uid in [0, 1000] {
+            assert_eq!(crowd(&ledger, &Holder::User(uid)).len(), FEW);
+        }
+    }
+
+    #[test]
+    fn there_are_never_more_places_than_descriptors() {
+        for descriptors in [0, 128, 256, 1024, 8192] {
+            let ledger = Arc::new(Ledger::new(LIMITS, [0].into(), descriptors));
+            let users = (0..2000).chain([0]);
+            let taken: Vec<_> = users
+                .flat_map(|uid| crowd(&ledger, &Holder::User(uid)))
+                .collect();
+            let room = descriptors.saturating_sub(RESERVED);
+            assert!(DESCRIPTORS * taken.len() <= room, "{descriptors}");
+            assert_eq!(taken.is_empty(), room == 0, "{descriptors}");
+        }
+    }
+
+    #[test]
     fn a_caller_that_may_have_more_than_a_crowd_gets_them() {
         let limits = Limits {
             connections: 1024,
             ..LIMITS
         };
-        let ledger = Arc::new(Ledger::new(limits));
+        let ledger = Arc::new(Ledger::new(limits, BTreeSet::new(), usize::MAX));
         let alice = crowd(&ledger, &Holder::User(1));
         assert_eq!(alice.len(), 1024);
         assert_eq!(crowd(&ledger, &Holder::User(2)).len(), FEW);

@@ -1,5 +1,6 @@
 //! Sockets that clients connect to, and the loop that takes connections from them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +20,7 @@ use super::unix_socket::{self, Access};
 use super::{Endpoint, Limits, Peer, Refusal, Witness, connection};
 use crate::authz::ListenerName;
 use crate::clock::Clock;
+use crate::os::process;
 
 /// Connections that wait in the kernel until they are taken.
 const BACKLOG: u32 = 1024;
@@ -182,9 +184,18 @@ impl Connections {
     pub fn new(clock: Arc<dyn Clock>, limits: Limits, witness: Witness) -> Self {
         Self {
             clock,
-            ledger: Arc::new(Ledger::new(limits)),
+            ledger: ledger(limits, BTreeSet::new()),
             witness: Arc::new(witness),
             ended: Arc::new(Notify::new()),
+        }
+    }
+
+    /// With room that these users alone can take.
+    #[must_use]
+    pub fn knowing(self, users: BTreeSet<u32>) -> Self {
+        Self {
+            ledger: ledger(self.ledger.limits(), users),
+            ..self
         }
     }
 
@@ -193,7 +204,7 @@ impl Connections {
     pub fn apart(&self, limits: Limits) -> Self {
         Self {
             clock: Arc::clone(&self.clock),
-            ledger: Arc::new(Ledger::new(limits)),
+            ledger: ledger(limits, BTreeSet::new()),
             witness: Arc::clone(&self.witness),
             ended: self.ended(),
         }
@@ -202,6 +213,10 @@ impl Connections {
     pub fn ended(&self) -> Arc<Notify> {
         Arc::clone(&self.ended)
     }
+}
+
+fn ledger(limits: Limits, known: BTreeSet<u32>) -> Arc<Ledger> {
+    Arc::new(Ledger::new(limits, known, process::descriptors()))
 }
 
 /// Takes connections, which callers know by `name`, until `stop` says so, then waits for those
@@ -222,8 +237,13 @@ pub async fn serve(
             _ = stop.wait_for(|&stop| stop) => break,
         };
         while under_way.try_join_next().is_some() {}
-        let accepted = match accepted {
-            Ok(accepted) => accepted,
+        let accepted = accepted.and_then(|accepted| {
+            let peer = accepted.peer(&listener, &name, &connections.witness)?;
+            Ok((accepted, peer))
+        });
+        let (accepted, peer) = match accepted {
+            Ok((accepted, Some(peer))) => (accepted, peer),
+            Ok((_, None)) => continue,
             Err(error) if is_the_clients(&error) => continue,
             Err(error) => {
                 let now = connections.clock.boot();
@@ -234,9 +254,6 @@ pub async fn serve(
                 connections.clock.deadline(PAUSE).await;
                 continue;
             }
-        };
-        let Some(peer) = accepted.peer(&listener, &name, &connections.witness) else {
-            continue;
         };
         let clock = Arc::clone(&connections.clock);
         // Whoever has enough of them is told so and let go at once: what is not taken would stand
@@ -262,13 +279,17 @@ pub async fn serve(
 }
 
 impl Accepted {
-    /// Who it is, asked before a byte is read. Nobody where the kernel does not tell, or where it
-    /// is somebody from elsewhere.
-    fn peer(&self, listener: &Listener, name: &ListenerName, witness: &Witness) -> Option<Peer> {
+    /// Who it is, asked before a byte is read. Nobody where it is somebody from elsewhere.
+    fn peer(
+        &self,
+        listener: &Listener,
+        name: &ListenerName,
+        witness: &Witness,
+    ) -> io::Result<Option<Peer>> {
         match self {
-            Self::Unix(stream) => Peer::of_unix(stream, name.clone(), witness),
-            Self::Tcp(stream, address) => is_of_this_host(address.ip(), listener)
-                .then(|| Peer::of_tcp(stream, *address, name.clone(), witness)),
+            Self::Unix(stream) => Peer::of_unix(stream, name.clone(), witness).map(Some),
+            Self::Tcp(stream, address) => Ok(is_of_this_host(address.ip(), listener)
+                .then(|| Peer::of_tcp(stream, *address, name.clone(), witness))),
         }
     }
 

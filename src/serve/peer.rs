@@ -1,6 +1,7 @@
 //! The other end of a connection: what was found out about it, and what is found out at each
 //! request.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -18,15 +19,20 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Asks the kernel, before a byte is read. Nobody where it does not tell.
-    pub fn of_unix(stream: &UnixStream, listener: ListenerName, witness: &Witness) -> Option<Self> {
-        let peer = peer::of_unix(stream).ok()?;
+    /// Asks the kernel, before a byte is read. An error where it cannot tell now: there may be no
+    /// descriptor for the process.
+    pub fn of_unix(
+        stream: &UnixStream,
+        listener: ListenerName,
+        witness: &Witness,
+    ) -> io::Result<Self> {
+        let peer = peer::of_unix(stream)?;
         let user = witness.user_on_unix(&peer);
         let process = peer.process.pid.map(|pid| Process {
             pid,
             ..Process::default()
         });
-        Some(Self {
+        Ok(Self {
             caller: Arc::new(Caller {
                 listener,
                 transport: Transport::Unix,

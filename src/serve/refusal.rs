@@ -96,7 +96,12 @@ impl Refusal {
         if let Some(Ok(request)) = request {
             response.headers_mut().insert(REQUEST_ID, request);
         }
-        if self.status == StatusCode::FORBIDDEN {
+        let from_strangers = [
+            StatusCode::BAD_REQUEST,
+            StatusCode::UNAUTHORIZED,
+            StatusCode::FORBIDDEN,
+        ];
+        if from_strangers.contains(&self.status) {
             // A stranger does not get to keep one of the places that connections have, and what
             // may follow a request that was refused is not read.
             response

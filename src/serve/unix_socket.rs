@@ -1,12 +1,15 @@
 //! Unix sockets that never admit more than they are meant to, not even for a moment.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::UnixListener;
+
+use crate::os::process;
 
 /// Whose a socket is, and who may connect, which needs to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +42,30 @@ pub(super) fn bind(path: &Path, access: Access) -> io::Result<UnixListener> {
     // Linux binds the name with the socket's own mode, as far as the umask lets it.
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    // By path, since the name is not what the descriptor stands for. Nobody else can have put a
-    // link there.
-    if access.owner.is_some() || access.group.is_some() {
-        chown(path, access.owner, access.group)?;
-    }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(access.mode))?;
+    give(path, access)?;
     rustix::net::listen(&socket, BACKLOG)?;
     UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
+}
+
+/// The name that a socket is bound to is not what its descriptor stands for. What is changed is what
+/// was looked at: a socket of ours that has no other name.
+fn give(path: &Path, access: Access) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let name = rustix::fs::open(path, flags, Mode::empty())?;
+    let found = rustix::fs::fstat(&name)?;
+    let is_ours = found.st_uid == process::effective_uid() && found.st_nlink == 1;
+    if FileType::from_raw_mode(found.st_mode) != FileType::Socket || !is_ours {
+        return Err(io::Error::other("somebody has put something else there"));
+    }
+    if access.owner.is_some() || access.group.is_some() {
+        let (owner, group) = (
+            access.owner.map(Uid::from_raw),
+            access.group.map(Gid::from_raw),
+        );
+        rustix::fs::chownat(&name, "", owner, group, AtFlags::EMPTY_PATH)?;
+    }
+    let by_descriptor = format!("/proc/self/fd/{}", name.as_raw_fd());
+    std::fs::set_permissions(by_descriptor, std::fs::Permissions::from_mode(access.mode))
 }
 
 /// A config that names some other file by mistake must not cost that file.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
 use crate::authz::{Rule, User};
 use crate::os::peer::{self, Overflow, UnixPeer};
@@ -94,9 +94,14 @@ impl Witness {
         Ok(())
     }
 
-    /// Connects to itself, and asks who that was.
+    /// Connects to itself, and asks who that was. Not by the address itself, which may not be there
+    /// yet: whoever listens on it says so.
     fn knows_own_connection(&self, address: IpAddr, own: u32) -> io::Result<()> {
-        let listener = TcpListener::bind((address, 0))?;
+        let loopback = match address {
+            IpAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
+        };
+        let listener = TcpListener::bind((loopback, 0))?;
         let client = TcpStream::connect(listener.local_addr()?)?;
         let ends = Ends {
             local: client.local_addr()?,

@@ -25,7 +25,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::serving::clock::HandClock;
-use crate::serving::daemon::{self, InProcess};
+use crate::serving::daemon::{self, InProcess, wait_for_lock};
 use crate::serving::program::Said;
 use crate::serving::upstream::{self, Upstream};
 use crate::serving::wire::{Reply, Wire, exchange};
@@ -87,6 +87,7 @@ impl Ground {
     /// Why no daemon starts here.
     #[track_caller]
     fn refusal(&self) -> String {
+        wait_for_lock(self.directory.path());
         let parts = credd::daemon::Parts {
             config: self.config.clone(),
             environment: Arc::default(),

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Line, Torn};
-use crate::os::files;
+use crate::os::{files, ownership, process};
 
 pub(in super::super) struct LogFile {
     path: PathBuf,
@@ -17,6 +17,9 @@ pub(in super::super) struct LogFile {
 
 impl LogFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
+        if process::is_root() {
+            ownership::check_folder(path.parent().unwrap_or(path))?;
+        }
         Ok(Self {
             path: path.to_owned(),
             file: files::append_private(path)?,

@@ -237,6 +237,9 @@ impl Imds {
             }
             Err(refusal) => return Err(refusal),
         };
+        if served.has_waited && self.granted(asking, Some(name)).is_none() {
+            return Ok(None);
+        }
         let updated = self.updated(&served.snapshot);
         let body = formats::instance_metadata(&served.body, updated, shape == Shape::Extended);
         let body = body.ok_or_else(Refusal::warming)?;

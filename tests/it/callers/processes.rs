@@ -86,6 +86,27 @@ print(ask(client))
 }
 
 #[test]
+fn a_lease_ends_with_the_process_that_took_it_whoever_has_its_connection() {
+    if python::interpreter().is_none() || !is_root() {
+        return;
+    }
+    let script = r"
+client = unconnected()
+def lease():
+    connect(client)
+    client.sendall(b'POST /v1/lease HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}')
+    print(client.recv(12).decode().split()[1], flush=True)
+elsewhere(lease)
+client.settimeout(60)
+while client.recv(4096):
+    pass
+print('over')
+";
+    let world = World::opening_to(user(ALICE));
+    assert_eq!(words(script, &world.daemon.socket(), &[]), ["200", "over"]);
+}
+
+#[test]
 fn a_connection_that_is_passed_on_is_the_givers_for_as_long_as_it_runs() {
     let Some(interpreter) = python::interpreter().filter(|_| is_root()) else {
         return;

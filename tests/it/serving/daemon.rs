@@ -20,6 +20,7 @@ use credd::providers::chain::Link;
 use credd::providers::container;
 use credd::random::SystemDraws;
 use credd::serve::{self, Site};
+use rustix::fs::FlockOperation;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -83,6 +84,7 @@ impl InProcess {
         config: Config,
         environment: Environment,
     ) -> Self {
+        wait_for_lock(directory.path());
         let audited = Audited::default();
         let outlets = Outlets::to(audited.clone());
         Self::leaving_by(outlets, audited, directory, clock, config, environment)
@@ -238,6 +240,21 @@ pub(crate) fn identities(identities: &[(&str, String)]) -> BTreeMap<IdentityName
         .iter()
         .map(|(name, uri)| (IdentityName::parse(name).unwrap(), vec![link(uri)]))
         .collect()
+}
+
+/// Waits a moment for the lock of an earlier daemon to be free: a program that another test of this
+/// process has just forked has it until it is another program.
+pub(crate) fn wait_for_lock(directory: &Path) {
+    let Ok(lock) = std::fs::File::open(directory.join("lock")) else {
+        return;
+    };
+    let take = FlockOperation::NonBlockingLockExclusive;
+    for _ in 0..200_000 {
+        if rustix::fs::flock(&lock, take).is_ok() {
+            return;
+        }
+        thread::yield_now();
+    }
 }
 
 pub(crate) fn config(identities: BTreeMap<IdentityName, Vec<Link>>, address: &str) -> Config {
