@@ -7,6 +7,7 @@ use super::caller::{Caller, Facts, ListenerName, Transport};
 use super::rule::{Conditions, Key, Opening, Opens, Rule, RuleName};
 use super::tokens::{Bearer, Presented};
 use crate::identity::IdentityName;
+use crate::os::process::ROOT;
 
 /// Who may have what. Whoever no rule knows is denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +16,6 @@ pub struct Policy {
     identities: Vec<IdentityName>,
     facts: Facts,
 }
-
-const ROOT: u32 = 0;
 
 /// The outcome of an authorization.
 #[must_use]
@@ -204,14 +203,13 @@ impl Policy {
         }
     }
 
-    /// Whether `caller` may be told anything at all, and by which rule.
-    pub fn admit(&self, caller: &Caller, presented: &Presented) -> Result<RuleName, Denial> {
-        if let Presented::Bearer(Bearer::Lease(grant)) = presented {
-            return Ok(grant.rule.clone());
-        }
-        match self.admitting(caller, presented).next() {
-            Some(rule) => Ok(rule.name.clone()),
-            None => Err(self.denial(caller, presented, None)),
+    /// Whether `caller` may be told anything at all.
+    pub fn admit(&self, caller: &Caller, presented: &Presented) -> Result<(), Denial> {
+        let is_lease = matches!(presented, Presented::Bearer(Bearer::Lease(_)));
+        if is_lease || self.admitting(caller, presented).next().is_some() {
+            Ok(())
+        } else {
+            Err(self.denial(caller, presented, None))
         }
     }
 

@@ -122,7 +122,7 @@ impl Folder {
         };
         let found = rustix::fs::fstat(&descriptor);
         let found = found.map_err(|error| Unusable::io("look at", &path)(error.into()))?;
-        let is_roots = owner == Owner::DaemonOrRoot && found.st_uid == ROOT;
+        let is_roots = owner == Owner::DaemonOrRoot && found.st_uid == process::ROOT;
         if found.st_uid != process::effective_uid() && !is_roots {
             return Err(not_own("belongs to another user"));
         }
@@ -217,8 +217,6 @@ impl Folder {
         Ok(names)
     }
 }
-
-const ROOT: u32 = 0;
 
 /// Gives what is open to the group, and its bits after that: nobody gets in by those meant for
 /// another group.

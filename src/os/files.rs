@@ -1,13 +1,13 @@
 //! Reading and writing small files: bounded, regular files only, never blocking the one thread.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::ownership;
+use super::{ownership, process};
 
 /// Reads the regular file at `path`, of at most `limit` bytes, on a blocking thread, since a
 /// home directory may be on a network that hangs.
@@ -78,23 +78,32 @@ fn read_now(path: &Path, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
 
 fn read_private_now(path: &Path, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = open(path)?;
-    let metadata = file.metadata()?;
+    judge(&file.metadata()?, 0o077, 0o600)?;
+    read_bounded(file, limit)
+}
+
+/// Whether it is a regular file of root or of this process's user, with none of the permission bits
+/// that are `refused`. One that has some is mended by the mode `fit`.
+fn judge(metadata: &Metadata, refused: u32, fit: u32) -> io::Result<()> {
     if !metadata.is_file() {
         return Err(not_regular());
     }
-    let denied = |problem| Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
-    if ![0, super::process::effective_uid()].contains(&owner) {
-        return denied(format!(
+    if ![process::ROOT, process::effective_uid()].contains(&owner) {
+        return Err(denied(format!(
             "it belongs to uid {owner}, and must belong to root or to credd's own user; `chown` it"
-        ));
+        )));
     }
-    if mode & 0o077 != 0 {
-        return denied(format!(
-            "others may read or change it (mode {mode:04o}); `chmod 600` it"
-        ));
+    if mode & refused != 0 {
+        return Err(denied(format!(
+            "others may read or change it (mode {mode:04o}); `chmod {fit:o}` it"
+        )));
     }
-    read_bounded(file, limit)
+    Ok(())
+}
+
+fn denied(problem: String) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, problem)
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -107,7 +116,7 @@ fn not_regular() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
 }
 
-fn is_null_device(metadata: &std::fs::Metadata) -> bool {
+fn is_null_device(metadata: &Metadata) -> bool {
     metadata.rdev() == rustix::fs::makedev(1, 3)
 }
 
@@ -154,23 +163,11 @@ pub fn append_private(path: &Path) -> io::Result<File> {
         .custom_flags(flags.bits().cast_signed())
         .open(path)?;
     let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(not_regular());
-    }
-    let denied = |problem| Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
-    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
-    if ![0, super::process::effective_uid()].contains(&owner) {
-        return denied(format!(
-            "it belongs to uid {owner}, and must belong to root or to credd's own user; `chown` it"
-        ));
-    }
-    if mode & 0o137 != 0 {
-        return denied(format!(
-            "others may read or change it (mode {mode:04o}); `chmod 640` it"
-        ));
-    }
+    judge(&metadata, 0o137, 0o640)?;
     if metadata.nlink() > 1 {
-        return denied("it has another name besides; remove that link".to_owned());
+        return Err(denied(
+            "it has another name besides; remove that link".to_owned(),
+        ));
     }
     Ok(file)
 }
@@ -221,7 +218,7 @@ mod tests {
         assert!(read_private_now(&path, 4).is_err());
         assert!(problem(folder.path()).contains("not a regular file"));
         assert!(problem(Path::new("/dev/null")).contains("not a regular file"));
-        if super::super::process::is_root() {
+        if process::is_root() {
             chown(&path, Some(12345), None).unwrap();
             assert!(problem(&path).contains("uid 12345"));
         }
@@ -286,7 +283,7 @@ mod tests {
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
         assert!(append_private(&fifo).is_err());
         assert!(append_private(folder.path()).is_err());
-        if super::super::process::is_root() {
+        if process::is_root() {
             chown(&path, Some(12345), None).unwrap();
             assert!(problem(&path).contains("uid 12345"));
         }

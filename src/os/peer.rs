@@ -12,7 +12,8 @@ use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::io::Errno;
 
 use super::cgroup::{self, Membership};
-use super::{files, process};
+use super::process;
+use super::users::{Accounts, HostAccounts, OVERFLOW};
 
 /// Who had connected, as it was at that moment (`SO_PEERCRED`, unix(7)).
 #[derive(Debug)]
@@ -225,27 +226,19 @@ pub struct Overflow {
 impl Overflow {
     /// Where `/proc/sys` is out of sight, those of every kernel that nobody has set others on.
     pub fn of_kernel() -> Self {
-        let read = |name: &str| {
-            let path = Path::new("/proc/sys/kernel").join(name);
-            let text = files::read_text_now(&path, 32).ok()?;
-            text.trim().parse().ok()
-        };
         Self {
-            uid: read("overflowuid").unwrap_or(USUAL_OVERFLOW),
-            gid: read("overflowgid").unwrap_or(USUAL_OVERFLOW),
+            uid: HostAccounts.overflow_user(),
+            gid: HostAccounts.overflow_group(),
         }
     }
 
     /// Also not the usual one where another is set: it is a real user's on few hosts, and in few
     /// programs' eyes.
     pub fn is_user(self, uid: u32) -> bool {
-        ![self.uid, USUAL_OVERFLOW, u32::MAX].contains(&uid)
+        ![self.uid, OVERFLOW, u32::MAX].contains(&uid)
     }
 
     pub fn is_group(self, gid: u32) -> bool {
-        ![self.gid, USUAL_OVERFLOW, u32::MAX].contains(&gid)
+        ![self.gid, OVERFLOW, u32::MAX].contains(&gid)
     }
 }
-
-/// `DEFAULT_OVERFLOWUID`, linux/highuid.h.
-const USUAL_OVERFLOW: u32 = 65534;

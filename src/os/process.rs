@@ -9,13 +9,16 @@ use rustix::process::{Pid, Resource, Rlimit, Signal};
 /// their upstream, and room.
 const DESCRIPTORS: u64 = 8192;
 
+/// The user who may do everything.
+pub const ROOT: u32 = 0;
+
 /// The user whom this process acts as.
 pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
 pub fn is_root() -> bool {
-    effective_uid() == 0
+    effective_uid() == ROOT
 }
 
 /// Whether this process was started with `signal` ignored, as `nohup` and shells do for what runs

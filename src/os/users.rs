@@ -24,7 +24,8 @@ pub trait Accounts {
     fn overflow_group(&self) -> u32;
 }
 
-/// Linux's own choice, `nobody` to most (`user_namespaces(7)`).
+/// Linux's own choice, `nobody` to most (`user_namespaces(7)`; `DEFAULT_OVERFLOWUID`,
+/// linux/highuid.h).
 pub const OVERFLOW: u32 = 65534;
 
 /// Those of this host.

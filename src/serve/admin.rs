@@ -29,6 +29,7 @@ use crate::api::{self, ExplainReport, FailureReport, IdentityStatus, StatusRepor
 use crate::authz::{Denial, Reason};
 use crate::clock::{BootInstant, Timestamp, timeout};
 use crate::identity::IdentityName;
+use crate::os::process;
 use crate::providers::survey::Surveyor;
 use crate::refresh::{Expiry, Held, Snapshot, SnapshotReader};
 
@@ -43,7 +44,7 @@ impl Admins {
     fn admit(self, peer: &Peer) -> Result<(), Refusal> {
         let user = peer.connected().user.as_ref();
         let is_admin = user.is_some_and(|user| {
-            user.uid == ROOT
+            user.uid == process::ROOT
                 || user.uid == self.owner
                 || self.group.is_some_and(|group| user.is_in(group))
         });
@@ -56,8 +57,6 @@ impl Admins {
         ))
     }
 }
-
-const ROOT: u32 = 0;
 
 /// What operators look at.
 #[derive(Debug)]

@@ -74,9 +74,7 @@ impl Site {
         } else {
             Err(Reason::CallerGone.into())
         };
-        admitted
-            .map(drop)
-            .map_err(|denial| self.denied(&caller, presented, headers, None, denial))
+        admitted.map_err(|denial| self.denied(&caller, presented, headers, None, denial))
     }
 
     /// What is known of the identity whose credentials are granted.

@@ -7,6 +7,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use super::{Body, Peer, Refusal, Site, TokenFile, whole};
 use crate::api::EndpointReport;
 use crate::authz::{Bearer, Caller, Decision, ListenerName, Presented, Transport, User};
+use crate::os::process;
 
 pub(super) fn respond(
     site: &Site,
@@ -61,8 +62,7 @@ impl Site {
 impl TokenFile {
     /// By the rules of path resolution: root can, and the owner, then the group, then others.
     fn is_readable_by(&self, user: &User, owner: u32) -> bool {
-        const ROOT: u32 = 0;
-        if user.uid == ROOT || user.uid == owner {
+        if user.uid == process::ROOT || user.uid == owner {
             return true;
         }
         let is_in_group = self.group.is_some_and(|group| user.is_in(group));

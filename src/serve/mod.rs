@@ -76,9 +76,7 @@ impl Config {
         let imds = self.imds.iter().flat_map(|imds| &imds.listen);
         self.http.iter().chain(imds).map(SocketAddr::ip).collect()
     }
-}
 
-impl Config {
     /// Where the Unix sockets are that lie outside the runtime directory, or may do so.
     pub fn socket_folders(&self) -> impl Iterator<Item = &Path> {
         let own = self.own_sockets.iter().map(|socket| &socket.path);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::Answer;
 use crate::clock::Timestamp;
 use crate::credentials::Credentials;
 
@@ -53,11 +54,7 @@ pub fn process(container_body: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         #[serde(skip_serializing_if = "Option::is_none")]
         account_id: Option<&'a str>,
     }
-    let super::Answer::Credentials { credentials, .. } =
-        super::Answer::parse(container_body).ok()?
-    else {
-        return None;
-    };
+    let credentials = credentials_of(container_body)?;
     render(&Output {
         version: 1,
         access_key_id: credentials.access_key_id.expose(),
@@ -66,6 +63,13 @@ pub fn process(container_body: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         expiration: credentials.expiry?.to_string(),
         account_id: credentials.account_id.as_deref(),
     })
+}
+
+fn credentials_of(container_body: &[u8]) -> Option<Credentials> {
+    match Answer::parse(container_body).ok()? {
+        Answer::Credentials { credentials, .. } => Some(credentials),
+        Answer::Refusal { .. } => None,
+    }
 }
 
 /// What instance metadata answers for a role, made from a container body: `updated` is when the
@@ -90,11 +94,7 @@ pub fn instance_metadata(
         #[serde(skip_serializing_if = "Option::is_none")]
         account_id: Option<&'a str>,
     }
-    let super::Answer::Credentials { credentials, .. } =
-        super::Answer::parse(container_body).ok()?
-    else {
-        return None;
-    };
+    let credentials = credentials_of(container_body)?;
     let account_id = credentials.account_id.as_deref();
     let rendered = render_lines(&Output {
         code: "Success",
