@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send, sockopt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::limited::Limited;
@@ -263,6 +263,7 @@ pub async fn serve(
             accepted.tell(&too_many);
             continue;
         };
+        let beginners = place.beginners();
         let endpoint = Arc::new(Limited {
             endpoint: Arc::clone(&endpoint),
             place,
@@ -270,7 +271,7 @@ pub async fn serve(
         });
         let (ended, stop) = (connections.ended(), stop.clone());
         under_way.spawn(async move {
-            dispatch(accepted, Arc::new(peer), endpoint, clock, stop).await;
+            dispatch(accepted, Arc::new(peer), endpoint, beginners, clock, stop).await;
             ended.notify_one();
         });
     }
@@ -316,12 +317,17 @@ async fn dispatch(
     accepted: Accepted,
     peer: Arc<Peer>,
     endpoint: Arc<dyn Endpoint>,
+    beginners: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     stop: watch::Receiver<bool>,
 ) {
     match accepted {
-        Accepted::Unix(stream) => connection::serve(stream, peer, endpoint, clock, stop).await,
-        Accepted::Tcp(stream, _) => connection::serve(stream, peer, endpoint, clock, stop).await,
+        Accepted::Unix(stream) => {
+            connection::serve(stream, peer, endpoint, beginners, clock, stop).await;
+        }
+        Accepted::Tcp(stream, _) => {
+            connection::serve(stream, peer, endpoint, beginners, clock, stop).await;
+        }
     }
 }
 
