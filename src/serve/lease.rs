@@ -2,7 +2,6 @@
 //! and whatever ends it, an orderly end, a crash or a kill, ends the token.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -55,7 +54,7 @@ pub(super) async fn respond(
     site.admit(peer, headers)?;
     let request: LeaseRequest = question::read(site, body).await?;
     let asked = request.identity.as_deref();
-    let granted = site.decide(peer, headers, Arc::new(Presented::Nothing), asked)?;
+    let granted = site.decide(peer, headers, Presented::nothing(), asked)?;
     let Some(url) = &site.url else {
         let message = "credd has no HTTP endpoint; add [serve.http] with an address to its config";
         return Err(Refusal::forbidden("ConfigurationError", message));

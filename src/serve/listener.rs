@@ -16,14 +16,11 @@ use tokio::task::JoinSet;
 
 use super::limited::Limited;
 use super::limits::{Holder, Ledger};
-use super::unix_socket::{self, Access};
+use super::unix_socket::{self, Access, BACKLOG};
 use super::{Endpoint, Limits, Peer, Refusal, Witness, connection};
 use crate::authz::ListenerName;
 use crate::clock::Clock;
 use crate::os::process;
-
-/// Connections that wait in the kernel until they are taken.
-const BACKLOG: u32 = 1024;
 
 /// After running out of descriptors or memory: long enough not to spin, short enough not to be
 /// noticed by an SDK that waits a second.
@@ -103,7 +100,7 @@ impl Listener {
                 tracing::warn!(%address, %error, "cannot listen on the loopback device alone");
             }
             socket.bind(address)?;
-            let listener = socket.listen(BACKLOG)?;
+            let listener = socket.listen(BACKLOG.into())?;
             restrain(&listener, address)?;
             Ok(Self::Tcp(listener))
         };

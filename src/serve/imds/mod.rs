@@ -196,9 +196,7 @@ impl Imds {
     /// What the caller gets of what it asks for; to EC2's clients everything else is not there.
     fn granted(&self, asking: Asking<'_>, asked: Option<&str>) -> Option<Granted> {
         let Asking { peer, headers } = asking;
-        let decision = self
-            .site
-            .decide(peer, headers, Arc::new(Presented::Nothing), asked);
+        let decision = self.site.decide(peer, headers, Presented::nothing(), asked);
         decision.ok()
     }
 

@@ -113,7 +113,7 @@ fn a_caller_that_asks_too_often_waits_and_is_asked_to_come_again() {
     too_many(&mut stream);
 }
 
-/// Connections to `port` of which the daemon has not taken what has arrived (proc_net(5)).
+/// Connections to `port` of which the daemon has not taken what has arrived (`proc_net(5)`).
 fn unread(port: u16) -> usize {
     const ESTABLISHED: &str = "01";
     let table = files::read_text_now("/proc/net/tcp".as_ref(), 16 * 1024 * 1024).unwrap();
