@@ -21,6 +21,7 @@ use crate::os::process;
 use crate::os::users::HostAccounts;
 use crate::random::SystemDraws;
 use crate::serve::{self, Connections, Limits, Listener, Witness};
+use crate::systemd::Inherited;
 use crate::telemetry;
 
 pub(super) fn run(environment: &Environment) -> Outcome {
@@ -45,6 +46,7 @@ pub(super) fn run(environment: &Environment) -> Outcome {
             environment: Arc::new(pretended()),
             outlets: Outlets::to(output::notes()),
             runtime_directory: directory.0.clone(),
+            inherited: Inherited::default(),
             is_on_ec2: false,
             clock: Arc::clone(&shared),
             draws: |_| Box::new(SystemDraws),

@@ -37,6 +37,7 @@ use crate::serve::{
     self, Admin, Admins, BindError, Connections, Imds, Limits, Public, Site, TokenOrders, Untold,
     Witness,
 };
+use crate::systemd::Inherited;
 use announcer::Announcer;
 use doors::{Admitted, Doors};
 use runtime_directory::RuntimeDirectory;
@@ -55,6 +56,8 @@ pub struct Parts {
     /// The ends that the audit log may leave by.
     pub outlets: audit::Outlets,
     pub runtime_directory: PathBuf,
+    /// What the service manager has handed over.
+    pub inherited: Inherited,
     /// Whether this host is an EC2 instance.
     pub is_on_ec2: bool,
     pub clock: SharedClock,
@@ -137,6 +140,7 @@ impl Daemon {
             environment,
             outlets,
             runtime_directory,
+            inherited: _,
             is_on_ec2,
             clock,
             draws,

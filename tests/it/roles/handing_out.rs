@@ -43,6 +43,7 @@ impl Served {
         let journal = Journal::begin();
         let directory = ground.folder.path().join("run");
         let daemon = Daemon::start(credd::daemon::Parts {
+            inherited: credd::systemd::Inherited::default(),
             is_on_ec2: false,
             config,
             environment: ground.environment(),

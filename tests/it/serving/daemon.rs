@@ -111,6 +111,7 @@ impl InProcess {
             environment: Arc::new(environment),
             outlets,
             runtime_directory: directory.path().to_owned(),
+            inherited: credd::systemd::Inherited::default(),
             is_on_ec2: false,
             clock,
             draws: |_| Box::new(SystemDraws),
