@@ -17,6 +17,10 @@ pub const LEASE: &str = "/v1/lease";
 /// `GET` on the admin socket: [`StatusReport`].
 pub const STATUS: &str = "/v1/status";
 
+/// `GET` on the admin socket: the same, for whoever holds others back until every identity has
+/// credentials. First attempts that were put off are made.
+pub const HEALTH: &str = "/v1/health";
+
 /// `POST` on the admin socket: [`WhichIdentity`], for a [`StatusReport`] of those meant once each
 /// has made an attempt.
 pub const REFRESH: &str = "/v1/refresh";

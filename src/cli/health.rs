@@ -11,7 +11,7 @@ use crate::environment::Environment;
 pub(super) fn run(place: &Place, environment: &Environment) -> Outcome {
     let sockets = DaemonSockets::locate(place, environment);
     let report: StatusReport =
-        block_on(async { sockets.report(&SystemClock::new(), api::STATUS).await })?;
+        block_on(async { sockets.report(&SystemClock::new(), api::HEALTH).await })?;
     let unserved: Vec<String> = report
         .identities
         .iter()

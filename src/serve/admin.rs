@@ -92,6 +92,11 @@ impl Admin {
         let path = request.uri().path().to_owned();
         match (is_post, path.as_str()) {
             (false, api::STATUS) => Ok(report(&self.site.status())),
+            (false, api::HEALTH) => {
+                let terms = self.site.terms.load();
+                terms.identities.values().for_each(SnapshotReader::begin);
+                Ok(report(&self.site.status()))
+            }
             (true, api::EXPLAIN) => {
                 let meant = self.meant(request.into_body()).await?;
                 Ok(report(&self.explain(&meant).await))
