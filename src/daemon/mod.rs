@@ -6,6 +6,7 @@ mod folder;
 pub mod runtime_directory;
 pub mod sandbox;
 pub mod signals;
+mod state_keeper;
 mod token_file;
 mod token_keeper;
 mod unusable;
@@ -41,6 +42,7 @@ use crate::systemd::Inherited;
 use announcer::Announcer;
 use doors::{Admitted, Doors};
 use runtime_directory::RuntimeDirectory;
+use state_keeper::{Outlasting, StateKeeper};
 use token_keeper::TokenKeeper;
 
 pub use unusable::Unusable;
@@ -80,6 +82,7 @@ pub struct Daemon {
     clock: SharedClock,
     token_keeper: TokenKeeper,
     token_orders: TokenOrders,
+    state_keeper: StateKeeper,
     /// Keeps the directory ours.
     _directory: RuntimeDirectory,
 }
@@ -140,7 +143,7 @@ impl Daemon {
             environment,
             outlets,
             runtime_directory,
-            inherited: _,
+            mut inherited,
             is_on_ec2,
             clock,
             draws,
@@ -157,6 +160,7 @@ impl Daemon {
         let own = doors.addresses();
         let (token_keeper, token_orders) =
             TokenKeeper::open(&directory, config.tokens, Arc::clone(&clock))?;
+        let outlasting = Outlasting::open(&mut inherited, &environment, &clock);
         let challenges = challenges(&config.challenges, &directory, &clock);
         let announcer = Announcer::new(
             Arc::clone(&challenges),
@@ -167,13 +171,14 @@ impl Daemon {
         );
         let surroundings = Surroundings {
             is_on_ec2,
-            ..surroundings(environment, own, Arc::clone(&clock))
+            ..outlasting.known_to(surroundings(environment, own, Arc::clone(&clock)))
         }
         .with_challenges(Arc::clone(&challenges));
         let surveyor = Surveyor::new(config.identities.clone(), surroundings.clone());
         let parts = refresh::Parts {
             surroundings,
             draws,
+            ledger: outlasting.ledger,
         };
         let (identities, begun) = Identities::open_all(config.identities, parts);
         let site = Arc::new(Site {
@@ -192,7 +197,8 @@ impl Daemon {
             token_files: token_keeper.files(),
         });
         let imds = config.serve.imds;
-        let imds = imds.map(|it| Arc::new(Imds::new(Arc::clone(&site), it, &doors.imds())));
+        let key = &outlasting.keys.imds;
+        let imds = imds.map(|it| Arc::new(Imds::new(Arc::clone(&site), it, &doors.imds(), key)));
         Ok(Self {
             site,
             imds,
@@ -207,6 +213,7 @@ impl Daemon {
             clock,
             token_keeper,
             token_orders,
+            state_keeper: outlasting.keeper,
             _directory: directory,
         })
     }
@@ -259,7 +266,13 @@ impl Daemon {
         });
         let ended = connections.ended();
         let name = ListenerName::admin();
-        listening.spawn(serve::serve(admin_listener, name, admin, apart, stopped));
+        listening.spawn(serve::serve(
+            admin_listener,
+            name,
+            admin,
+            apart,
+            stopped.clone(),
+        ));
 
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
@@ -267,6 +280,7 @@ impl Daemon {
         let mut auditing = JoinSet::new();
         auditing.spawn(self.audit_writer.run(Arc::clone(&self.clock)));
         keeping.spawn(self.token_keeper.run());
+        keeping.spawn(self.state_keeper.run(stopped));
         let _identities = self.identities;
         keeping.spawn(keep(self.begun));
         tracing::info!(

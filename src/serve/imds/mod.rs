@@ -55,13 +55,19 @@ pub struct Imds {
 }
 
 impl Imds {
-    /// `addresses` are those that it listens on.
-    pub fn new(site: Arc<Site>, config: ImdsConfig, addresses: &[SocketAddr]) -> Self {
+    /// `addresses` are those that it listens on. Whoever has a token that was sealed with `key` is
+    /// let in with it.
+    pub fn new(
+        site: Arc<Site>,
+        config: ImdsConfig,
+        addresses: &[SocketAddr],
+        key: &[u8; token::KEY],
+    ) -> Self {
         Self {
             site,
             config,
             hosts: addresses.iter().map(SocketAddr::ip).collect(),
-            sealer: Sealer::new(random::bytes()),
+            sealer: Sealer::new(key),
         }
     }
 }
