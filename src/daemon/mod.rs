@@ -6,6 +6,7 @@ mod folder;
 pub mod runtime_directory;
 pub mod sandbox;
 pub mod signals;
+mod state_keeper;
 mod token_file;
 mod token_keeper;
 mod unusable;
@@ -40,6 +41,7 @@ use crate::systemd::Inherited;
 use announcer::Announcer;
 use doors::{Admitted, Doors};
 use runtime_directory::RuntimeDirectory;
+use state_keeper::{Outlasting, StateKeeper};
 use token_keeper::TokenKeeper;
 
 pub use unusable::Unusable;
@@ -67,6 +69,7 @@ pub struct Parts {
 /// A daemon whose sockets are bound and whose identities are about to be refreshed.
 pub struct Daemon {
     site: Arc<Site>,
+    imds: Arc<Imds>,
     surroundings: Surroundings,
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
@@ -78,6 +81,7 @@ pub struct Daemon {
     clock: SharedClock,
     token_keeper: TokenKeeper,
     token_orders: TokenOrders,
+    state_keeper: StateKeeper,
     /// Keeps the directory ours.
     _directory: RuntimeDirectory,
 }
@@ -138,7 +142,7 @@ impl Daemon {
             environment,
             outlets,
             runtime_directory,
-            inherited: _,
+            mut inherited,
             is_on_ec2,
             clock,
             draws,
@@ -155,6 +159,7 @@ impl Daemon {
         let own = doors.addresses();
         let (token_keeper, token_orders) =
             TokenKeeper::open(&directory, config.tokens, Arc::clone(&clock))?;
+        let outlasting = Outlasting::open(&mut inherited, &environment, &clock);
         let challenges = challenges(&config.challenges, &directory, &clock);
         let announcer = Announcer::new(
             Arc::clone(&challenges),
@@ -165,13 +170,14 @@ impl Daemon {
         );
         let surroundings = Surroundings {
             is_on_ec2,
-            ..surroundings(environment, own, Arc::clone(&clock))
+            ..outlasting.known_to(surroundings(environment, own, Arc::clone(&clock)))
         }
         .with_challenges(Arc::clone(&challenges));
         let links = config.identities.clone();
         let parts = refresh::Parts {
             surroundings: surroundings.clone(),
             draws,
+            ledger: outlasting.ledger,
         };
         let (identities, begun) = Identities::open_all(config.identities, parts);
         let site = Arc::new(Site {
@@ -197,8 +203,10 @@ impl Daemon {
             audit,
             challenges,
         });
+        let imds = Arc::new(Imds::new(Arc::clone(&site), &outlasting.keys.imds));
         Ok(Self {
             site,
+            imds,
             surroundings,
             identities,
             begun,
@@ -210,6 +218,7 @@ impl Daemon {
             clock,
             token_keeper,
             token_orders,
+            state_keeper: outlasting.keeper,
             _directory: directory,
         })
     }
@@ -247,9 +256,8 @@ impl Daemon {
             let serving = serve::serve(listener, name, public, connections, stopped.clone());
             listening.spawn(serving);
         }
-        let imds = Arc::new(Imds::new(Arc::clone(&self.site)));
         for listener in imds_listeners {
-            let (imds, connections) = (Arc::clone(&imds), Arc::clone(&connections));
+            let (imds, connections) = (Arc::clone(&self.imds), Arc::clone(&connections));
             let name = ListenerName::imds();
             let serving = serve::serve(listener, name, imds, connections, stopped.clone());
             listening.spawn(serving);
@@ -261,7 +269,13 @@ impl Daemon {
         });
         let ended = connections.ended();
         let name = ListenerName::admin();
-        listening.spawn(serve::serve(admin_listener, name, admin, apart, stopped));
+        listening.spawn(serve::serve(
+            admin_listener,
+            name,
+            admin,
+            apart,
+            stopped.clone(),
+        ));
 
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
@@ -269,6 +283,7 @@ impl Daemon {
         let mut auditing = JoinSet::new();
         auditing.spawn(self.audit_writer.run(Arc::clone(&self.clock)));
         keeping.spawn(self.token_keeper.run());
+        keeping.spawn(self.state_keeper.run(stopped));
         let _identities = self.identities;
         keeping.spawn(keep(self.begun));
         tracing::info!(
