@@ -203,6 +203,8 @@ impl Served {
         let (tokens, leases) = tokens(leases + 1);
         let site = Site {
             began: clock.boot(),
+            started: clock.now(),
+            metrics: Arc::default(),
             challenges: Challenges::new(
                 UsedCodes::in_memory([0; 32]),
                 Arc::clone(&clock),

@@ -23,13 +23,15 @@
 //! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
 //! |   | [`program`] | programs that credd runs, within limits |
 //! |   | [`systemd`] | what the service manager is told |
-//! |   | [`telemetry`] | the log |
-//! | 9 | [`credentials`] [`identity`] | the nouns |
-//! | 10 | [`retry`] | how long to wait before the next attempt |
+//! |   | [`telemetry`] | the log: one record, as text, as JSON, or with fields for the journal |
+//! | 9 | [`journal`] | journald's own protocol |
+//! |   | [`metrics`] | what is counted for a monitoring system: one table of declarations |
+//! | 10 | [`credentials`] [`identity`] | the nouns |
+//! | 11 | [`retry`] | how long to wait before the next attempt |
 //! |    | [`secret_place`] | where a secret that a config names is kept |
-//! | 11 | [`clock`] [`environment`] [`random`] | what differs from run to run, and is handed in |
-//! | 12 | [`secret`] | a text that is wiped, and not shown |
-//! | 13 | [`os`] | what only the operating system can do |
+//! | 12 | [`clock`] [`environment`] [`random`] | what differs from run to run, and is handed in |
+//! | 13 | [`secret`] | a text that is wiped, and not shown |
+//! | 14 | [`os`] | what only the operating system can do |
 //!
 //! # Tasks
 //!
@@ -85,7 +87,8 @@
 //!
 //! No secret on disk. No retry outside the refresher. No clock outside [`clock`], no chance
 //! outside [`random`]: a test winds the one and seeds the other. No `unsafe` outside [`os`]. No
-//! `cfg(test)` in product paths. No listener beyond this host. No IMDSv1. No long-lived key served.
+//! `cfg(test)` in product paths. No listener beyond this host, but for metrics where the config
+//! says so in as many words. No IMDSv1. No long-lived key served.
 //! No plugin system.
 
 pub mod cli;
@@ -110,6 +113,9 @@ pub mod http;
 pub mod program;
 pub mod systemd;
 pub mod telemetry;
+
+pub mod journal;
+pub mod metrics;
 
 pub mod credentials;
 pub mod identity;

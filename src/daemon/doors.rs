@@ -18,6 +18,7 @@ use crate::serve::{Access, Config, Listener, OwnSocket};
 pub(super) struct Doors {
     pub(super) public: Vec<(ListenerName, Listener)>,
     pub(super) imds: Vec<Listener>,
+    pub(super) metrics: Vec<Listener>,
     pub(super) admin: Listener,
     pub(super) locks: Vec<Lock>,
 }
@@ -91,6 +92,14 @@ impl Doors {
         for address in config.imds.iter().flat_map(|imds| &imds.listen) {
             imds.push(Listener::tcp(*address).await?);
         }
+        let mut metrics = Vec::new();
+        for address in &config.metrics.listen {
+            metrics.push(if address.ip().is_loopback() {
+                Listener::tcp(*address).await?
+            } else {
+                Listener::beyond(*address).await?
+            });
+        }
         // The commands find this one; a config may ask for another besides.
         let found = runtime_directory::public_socket(directory.path());
         public.push((ListenerName::unix(), Listener::unix(&found, access)?));
@@ -121,6 +130,7 @@ impl Doors {
         Ok(Self {
             public,
             imds,
+            metrics,
             admin,
             locks,
         })
@@ -129,7 +139,7 @@ impl Doors {
     /// The addresses of all TCP sockets.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let public = self.public.iter().map(|(_, listener)| listener);
-        let all = public.chain(&self.imds);
+        let all = public.chain(&self.imds).chain(&self.metrics);
         all.filter_map(Listener::tcp_address).collect()
     }
 
@@ -138,6 +148,12 @@ impl Doors {
         let mut listeners = self.public.iter().map(|(_, listener)| listener);
         let address = listeners.find_map(Listener::tcp_address)?;
         Some(format!("http://{address}"))
+    }
+
+    /// The addresses of the listeners for what monitors credd.
+    pub(super) fn metrics(&self) -> Vec<SocketAddr> {
+        let all = self.metrics.iter();
+        all.filter_map(Listener::tcp_address).collect()
     }
 
     /// The addresses of the IMDS endpoint.

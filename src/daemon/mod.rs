@@ -28,14 +28,15 @@ use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::http::{Client, Proxies, Roots};
 use crate::identity::IdentityName;
+use crate::metrics::Metrics;
 use crate::os::{memory, process};
 use crate::providers::Surroundings;
 use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
-    self, Admin, Admins, BindError, Connections, Imds, Limits, Public, Site, TokenOrders, Untold,
-    Witness,
+    self, Admin, Admins, BindError, Connections, Imds, Limits, Monitoring, Public, Site,
+    TokenOrders, Untold, Witness,
 };
 use announcer::Announcer;
 use doors::{Admitted, Doors};
@@ -71,6 +72,7 @@ pub struct Daemon {
     begun: mpsc::UnboundedReceiver<Kept>,
     doors: Doors,
     limits: Limits,
+    monitoring: Arc<Monitoring>,
     witness: Witness,
     announcer: Announcer,
     audit_writer: audit::Writer,
@@ -161,11 +163,13 @@ impl Daemon {
             Arc::clone(&clock),
             config.identities.len(),
         );
+        let metrics: Arc<Metrics> = Arc::default();
         let surroundings = Surroundings {
             is_on_ec2,
             ..surroundings(environment, own, Arc::clone(&clock))
         }
-        .with_challenges(Arc::clone(&challenges));
+        .with_challenges(Arc::clone(&challenges))
+        .with_metrics(Arc::clone(&metrics));
         let surveyor = Surveyor::new(config.identities.clone(), surroundings.clone());
         let parts = refresh::Parts {
             surroundings,
@@ -183,9 +187,15 @@ impl Daemon {
             },
             tokens: token_keeper.tokens(),
             audit,
+            metrics,
+            started: clock.now(),
             challenges,
             url: doors.url(),
             token_files: token_keeper.files(),
+        });
+        let monitoring = Arc::new(Monitoring {
+            site: Arc::clone(&site),
+            beyond_this_host: config.serve.metrics.beyond_this_host,
         });
         let imds = config.serve.imds;
         let imds = imds.map(|it| Arc::new(Imds::new(Arc::clone(&site), it, &doors.imds())));
@@ -197,6 +207,7 @@ impl Daemon {
             begun,
             doors,
             limits: config.serve.limits,
+            monitoring,
             witness,
             announcer,
             audit_writer,
@@ -217,11 +228,17 @@ impl Daemon {
         self.doors.imds()
     }
 
+    /// Where what monitors credd is listened to.
+    pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
+        self.doors.metrics()
+    }
+
     /// Runs until `stop` completes, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
         let connections = Connections::new(Arc::clone(&self.clock), self.limits, self.witness)
-            .knowing(self.site.policy.known_users());
+            .knowing(self.site.policy.known_users())
+            .counted(Arc::clone(&self.site.metrics));
         // Whoever crowds the public sockets keeps nobody off the admin socket.
         let apart = Arc::new(connections.apart(Limits::default()));
         let connections = Arc::new(connections);
@@ -232,6 +249,7 @@ impl Daemon {
         let Doors {
             public: listeners,
             imds: imds_listeners,
+            metrics: metrics_listeners,
             admin: admin_listener,
             locks: _locks,
         } = self.doors;
@@ -247,6 +265,12 @@ impl Daemon {
                 let serving = serve::serve(listener, name, imds, connections, stopped.clone());
                 listening.spawn(serving);
             }
+        }
+        for listener in metrics_listeners {
+            let monitoring = self
+                .monitoring
+                .serve(listener, &connections, stopped.clone());
+            listening.spawn(monitoring);
         }
         let admin = Arc::new(Admin {
             site: Arc::clone(&self.site),

@@ -19,6 +19,7 @@ use super::activity::{Activity, Watch, Watched};
 use super::{Endpoint, Peer};
 use crate::authz::Transport;
 use crate::clock::Clock;
+use crate::metrics::{Code, ListenerCounts};
 
 /// Of a request's head, all headers together; 431 beyond. The longest that a client sends is a
 /// web identity token in `Authorization`.
@@ -51,6 +52,7 @@ pub async fn serve<S: Stream>(
     peer: Arc<Peer>,
     endpoint: Arc<dyn Endpoint>,
     clock: Arc<dyn Clock>,
+    counts: Arc<ListenerCounts>,
     mut stop: watch::Receiver<bool>,
 ) {
     let activity = Activity::new();
@@ -64,11 +66,15 @@ pub async fn serve<S: Stream>(
     }
     // Boxed, so that a client that says nothing takes no room for what it might say.
     Box::pin(converse(
-        stream, peer, endpoint, activity, watch, clock, stop,
+        stream, peer, endpoint, activity, watch, clock, counts, stop,
     ))
     .await;
 }
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one connection's all, taken apart"
+)]
 async fn converse<S: Stream>(
     stream: S,
     peer: Arc<Peer>,
@@ -76,14 +82,19 @@ async fn converse<S: Stream>(
     activity: Arc<Activity>,
     mut watch: Watch,
     clock: Arc<dyn Clock>,
+    counts: Arc<ListenerCounts>,
     mut stop: watch::Receiver<bool>,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
         let activity = Arc::clone(&activity);
         activity.serving();
+        let begun = clock.boot();
+        let (clock, counts) = (&clock, &counts);
         let responding = Arc::clone(&endpoint).respond(request, Arc::clone(&peer));
         async move {
             let response = responding.await;
+            counts.took.observe(begun.until(clock.boot()));
+            counts.answered.add(Code::of(response.status().as_u16()));
             match response.body() {
                 Either::Left(_) => activity.served(),
                 Either::Right(_) => activity.leased(),

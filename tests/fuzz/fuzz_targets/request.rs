@@ -127,6 +127,8 @@ impl Served {
         let site = Site {
             // Long ago: no lease from before a restart is waited for.
             began: BootInstant::since_boot(Duration::ZERO),
+            started: clock.now(),
+            metrics: Arc::default(),
             challenges: Challenges::new(used, Arc::clone(&clock), Warnings::default()),
             clock: Arc::clone(&clock),
             identities: BTreeMap::from([(reader.identity().clone(), reader)]),
@@ -166,7 +168,8 @@ impl Served {
         let peer = Arc::new(Peer::unknown(ListenerName::http()));
         let (_never, stop) = watch::channel(false);
         let clock = Arc::clone(&self.clock);
-        let serving = serve_connection(server, peer, self.endpoint.clone(), clock, stop);
+        let counts = Arc::default();
+        let serving = serve_connection(server, peer, self.endpoint.clone(), clock, counts, stop);
         let mut received = Vec::new();
         self.runtime.block_on(async {
             let writing = async {
