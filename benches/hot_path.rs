@@ -21,11 +21,12 @@ use credd::challenge::{Challenges, UsedCodes};
 use credd::clock::{Clock, SharedClock, SystemClock, Timestamp};
 use credd::credentials::{AccessKeyId, Credentials, Principal, Provided, Renewal, Warnings};
 use credd::identity::IdentityName;
+use credd::metrics::{Code, ListenerCounts};
 use credd::providers::{Provider, Providing};
 use credd::random::{Draw, SystemDraws};
 use credd::refresh::{Held, Snapshot, SnapshotReader, refresher};
 use credd::secret::Secret;
-use credd::serve::{Admins, Endpoint, Peer, Public, Site, Witness};
+use credd::serve::{Admins, Endpoint, InForce, Peer, Public, Site, Terms, Witness};
 use divan::{AllocProfiler, Bencher, black_box};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -48,6 +49,19 @@ fn request(bencher: Bencher<'_, '_>, leases: usize) {
     let (client, end) = tokio::io::duplex(64 * 1024);
     served.serve(&runtime, end, Peer::unknown(ListenerName::http()));
     fetch(bencher, &runtime, client, served.token());
+}
+
+/// Counting and timing one request.
+#[divan::bench]
+fn counting(bencher: Bencher<'_, '_>) {
+    let clock: SharedClock = Arc::new(SystemClock::new());
+    let counts: Arc<ListenerCounts> = Arc::default();
+    bencher.bench_local(|| {
+        let begun = clock.boot();
+        let (clock, counts) = (Arc::clone(&clock), Arc::clone(&counts));
+        counts.took.observe(begun.until(clock.boot()));
+        counts.answered.add(Code::of(black_box(200)));
+    });
 }
 
 /// Finding the token among those that are valid.
@@ -211,16 +225,20 @@ impl Served {
                 Warnings::default(),
             ),
             clock,
-            identities: BTreeMap::from([(reader.identity().clone(), reader)]),
-            policy,
-            admins: Admins {
-                owner: 1000,
-                group: None,
-            },
             tokens,
             audit: audit_log(runtime),
-            url: None,
-            token_files: Vec::new(),
+            terms: InForce::new(Terms {
+                identities: BTreeMap::from([(reader.identity().clone(), reader)]),
+                links: BTreeMap::new(),
+                policy,
+                admins: Admins {
+                    owner: 1000,
+                    group: None,
+                },
+                url: None,
+                token_files: Vec::new(),
+                imds: None,
+            }),
         };
         let endpoint = Arc::new(Public {
             site: Arc::new(site),

@@ -22,7 +22,7 @@
 //! |   | [`challenge`] | questions for a person, MFA codes, and those that are used up |
 //! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
 //! |   | [`program`] | programs that credd runs, within limits |
-//! |   | [`systemd`] | what the service manager is told |
+//! |   | [`systemd`] | what the service manager is told, and what it hands over |
 //! |   | [`telemetry`] | the log: one record, as text, as JSON, or with fields for the journal |
 //! | 9 | [`journal`] | journald's own protocol |
 //! |   | [`metrics`] | what is counted for a monitoring system: one table of declarations |
@@ -88,8 +88,7 @@
 //! No secret on disk. No retry outside the refresher. No clock outside [`clock`], no chance
 //! outside [`random`]: a test winds the one and seeds the other. No `unsafe` outside [`os`]. No
 //! `cfg(test)` in product paths. No listener beyond this host, but for metrics where the config
-//! says so in as many words. No IMDSv1. No long-lived key served.
-//! No plugin system.
+//! says so in as many words. No IMDSv1. No long-lived key served. No plugin system.
 
 pub mod cli;
 

@@ -30,7 +30,7 @@ const HOMES: &[Home] = &[
     Home {
         what: "rustix",
         modules: &[
-            "os", "clock", "random", "journal", "audit", "serve", "daemon", "cli",
+            "os", "clock", "random", "journal", "audit", "serve", "systemd", "daemon", "cli",
         ],
         because: "system calls are for those who meet the system: not for decisions or protocols",
     },
@@ -81,8 +81,8 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: "arc_swap",
-        modules: &["refresh", "authz"],
-        because: "snapshots and valid tokens are what requests read without a lock",
+        modules: &["refresh", "authz", "serve"],
+        because: "snapshots, valid tokens and terms are what requests read without a lock",
     },
     Home {
         what: "backoff",

@@ -21,6 +21,7 @@ use crate::os::process;
 use crate::os::users::HostAccounts;
 use crate::random::SystemDraws;
 use crate::serve::{self, Connections, Limits, Listener, Witness};
+use crate::systemd::Inherited;
 use crate::telemetry::{self, Form, Sink};
 
 pub(super) fn run(environment: &Environment) -> Outcome {
@@ -51,6 +52,7 @@ pub(super) fn run(environment: &Environment) -> Outcome {
             environment: Arc::new(pretended()),
             outlets: Outlets::to(output::notes()),
             runtime_directory: directory.0.clone(),
+            inherited: Inherited::default(),
             is_on_ec2: false,
             clock: Arc::clone(&shared),
             draws: |_| Box::new(SystemDraws),
@@ -59,7 +61,13 @@ pub(super) fn run(environment: &Environment) -> Outcome {
         .map_err(Failed::new)?;
         introduce(
             &directory.0,
-            daemon.site().url.as_deref().unwrap_or_default(),
+            daemon
+                .site()
+                .terms
+                .load()
+                .url
+                .as_deref()
+                .unwrap_or_default(),
         )?;
         let (stopping, stopped) = watch::channel(false);
         let connections = Arc::new(Connections::new(

@@ -17,17 +17,21 @@ use crate::journal;
 use crate::os::host::is_ec2_instance;
 use crate::os::{process, secret_memory};
 use crate::random::SystemDraws;
+use crate::systemd::Inherited;
 use crate::telemetry::{self, Form, Sink};
 
 const DEFAULT_FILTER: &str = "info";
 
 pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcome {
+    // Before anything is opened.
+    let inherited = Inherited::of(&environment);
     let filter = arguments
         .log
         .as_deref()
         .or_else(|| environment.variable("CREDD_LOG"));
     let sink = log_sink(arguments.log_format, &environment)?;
     telemetry::start(filter.unwrap_or(DEFAULT_FILTER), sink).map_err(Failed::new)?;
+    let inherited = inherited.map_err(Failed::new)?;
     process::make_files_private();
     process::hide_memory();
     process::raise_descriptor_limit();
@@ -62,6 +66,7 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
             outlets,
             environment: Arc::new(environment),
             runtime_directory,
+            inherited,
             is_on_ec2: is_ec2_instance(Path::new(SYS)),
             clock: Arc::clone(&clock) as _,
             draws: |_| Box::new(SystemDraws),

@@ -18,7 +18,9 @@ use crate::serve::{Access, Config, Listener, OwnSocket};
 pub(super) struct Doors {
     pub(super) public: Vec<(ListenerName, Listener)>,
     pub(super) imds: Vec<Listener>,
-    pub(super) metrics: Vec<Listener>,
+    /// For what monitors credd, and whether it may do so from other hosts.
+    pub(super) monitoring: Vec<Listener>,
+    pub(super) may_be_monitored_from_beyond: bool,
     pub(super) admin: Listener,
     pub(super) locks: Vec<Lock>,
 }
@@ -92,9 +94,9 @@ impl Doors {
         for address in config.imds.iter().flat_map(|imds| &imds.listen) {
             imds.push(Listener::tcp(*address).await?);
         }
-        let mut metrics = Vec::new();
+        let mut monitoring = Vec::new();
         for address in &config.metrics.listen {
-            metrics.push(if address.ip().is_loopback() {
+            monitoring.push(if address.ip().is_loopback() {
                 Listener::tcp(*address).await?
             } else {
                 Listener::beyond(*address).await?
@@ -130,7 +132,8 @@ impl Doors {
         Ok(Self {
             public,
             imds,
-            metrics,
+            monitoring,
+            may_be_monitored_from_beyond: config.metrics.beyond_this_host,
             admin,
             locks,
         })
@@ -139,7 +142,7 @@ impl Doors {
     /// The addresses of all TCP sockets.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let public = self.public.iter().map(|(_, listener)| listener);
-        let all = public.chain(&self.imds).chain(&self.metrics);
+        let all = public.chain(&self.imds).chain(&self.monitoring);
         all.filter_map(Listener::tcp_address).collect()
     }
 
@@ -151,8 +154,8 @@ impl Doors {
     }
 
     /// The addresses of the listeners for what monitors credd.
-    pub(super) fn metrics(&self) -> Vec<SocketAddr> {
-        let all = self.metrics.iter();
+    pub(super) fn monitoring(&self) -> Vec<SocketAddr> {
+        let all = self.monitoring.iter();
         all.filter_map(Listener::tcp_address).collect()
     }
 

@@ -28,16 +28,15 @@ use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::http::{Client, Proxies, Roots};
 use crate::identity::IdentityName;
-use crate::metrics::Metrics;
 use crate::os::{memory, process};
 use crate::providers::Surroundings;
-use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
-    self, Admin, Admins, BindError, Connections, Imds, Limits, Monitoring, Public, Site,
-    TokenOrders, Untold, Witness,
+    self, Admin, Admins, BindError, Connections, Imds, ImdsConfig, ImdsTerms, InForce, Limits,
+    Monitoring, Public, Site, Terms, TokenOrders, Untold, Witness,
 };
+use crate::systemd::Inherited;
 use announcer::Announcer;
 use doors::{Admitted, Doors};
 use runtime_directory::RuntimeDirectory;
@@ -56,6 +55,8 @@ pub struct Parts {
     /// The ends that the audit log may leave by.
     pub outlets: audit::Outlets,
     pub runtime_directory: PathBuf,
+    /// What the service manager has handed over.
+    pub inherited: Inherited,
     /// Whether this host is an EC2 instance.
     pub is_on_ec2: bool,
     pub clock: SharedClock,
@@ -66,13 +67,11 @@ pub struct Parts {
 /// A daemon whose sockets are bound and whose identities are about to be refreshed.
 pub struct Daemon {
     site: Arc<Site>,
-    imds: Option<Arc<Imds>>,
-    surveyor: Surveyor,
+    surroundings: Surroundings,
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
     doors: Doors,
     limits: Limits,
-    monitoring: Arc<Monitoring>,
     witness: Witness,
     announcer: Announcer,
     audit_writer: audit::Writer,
@@ -139,6 +138,7 @@ impl Daemon {
             environment,
             outlets,
             runtime_directory,
+            inherited: _,
             is_on_ec2,
             clock,
             draws,
@@ -152,7 +152,6 @@ impl Daemon {
         let (audit, audit_writer) = audit::open(&config.audit, outlets, random::bytes())?;
         let admitted = Admitted::to(&directory, &config.serve, &policy, &config.tokens)?;
         let doors = Doors::open(&config.serve, &directory, admitted).await?;
-        let own = doors.addresses();
         let (token_keeper, token_orders) =
             TokenKeeper::open(&directory, config.tokens, Arc::clone(&clock))?;
         let challenges = challenges(&config.challenges, &directory, &clock);
@@ -163,51 +162,45 @@ impl Daemon {
             Arc::clone(&clock),
             config.identities.len(),
         );
-        let metrics: Arc<Metrics> = Arc::default();
         let surroundings = Surroundings {
             is_on_ec2,
-            ..surroundings(environment, own, Arc::clone(&clock))
+            ..surroundings(environment, doors.addresses(), Arc::clone(&clock))
         }
-        .with_challenges(Arc::clone(&challenges))
-        .with_metrics(Arc::clone(&metrics));
-        let surveyor = Surveyor::new(config.identities.clone(), surroundings.clone());
+        .with_challenges(Arc::clone(&challenges));
+        let links = config.identities.clone();
         let parts = refresh::Parts {
-            surroundings,
+            surroundings: surroundings.clone(),
             draws,
         };
         let (identities, begun) = Identities::open_all(config.identities, parts);
         let site = Arc::new(Site {
             began: clock.boot(),
             clock: Arc::clone(&clock),
-            identities: identities.readers(),
-            policy,
-            admins: Admins {
-                owner,
-                group: admitted.admins,
-            },
+            terms: InForce::new(Terms {
+                identities: identities.readers(),
+                links,
+                policy,
+                admins: Admins {
+                    owner,
+                    group: admitted.admins,
+                },
+                url: doors.url(),
+                token_files: token_keeper.files(),
+                imds: config.serve.imds.map(|imds| imds_terms(imds, &doors)),
+            }),
             tokens: token_keeper.tokens(),
             audit,
-            metrics,
+            metrics: Arc::clone(&surroundings.metrics),
             started: clock.now(),
             challenges,
-            url: doors.url(),
-            token_files: token_keeper.files(),
         });
-        let monitoring = Arc::new(Monitoring {
-            site: Arc::clone(&site),
-            beyond_this_host: config.serve.metrics.beyond_this_host,
-        });
-        let imds = config.serve.imds;
-        let imds = imds.map(|it| Arc::new(Imds::new(Arc::clone(&site), it, &doors.imds())));
         Ok(Self {
             site,
-            imds,
-            surveyor,
+            surroundings,
             identities,
             begun,
             doors,
             limits: config.serve.limits,
-            monitoring,
             witness,
             announcer,
             audit_writer,
@@ -230,14 +223,14 @@ impl Daemon {
 
     /// Where what monitors credd is listened to.
     pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
-        self.doors.metrics()
+        self.doors.monitoring()
     }
 
     /// Runs until `stop` completes, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
         let connections = Connections::new(Arc::clone(&self.clock), self.limits, self.witness)
-            .knowing(self.site.policy.known_users())
+            .knowing(self.site.terms.load().policy.known_users())
             .counted(Arc::clone(&self.site.metrics));
         // Whoever crowds the public sockets keeps nobody off the admin socket.
         let apart = Arc::new(connections.apart(Limits::default()));
@@ -249,7 +242,8 @@ impl Daemon {
         let Doors {
             public: listeners,
             imds: imds_listeners,
-            metrics: metrics_listeners,
+            monitoring: monitoring_listeners,
+            may_be_monitored_from_beyond: beyond_this_host,
             admin: admin_listener,
             locks: _locks,
         } = self.doors;
@@ -258,23 +252,23 @@ impl Daemon {
             let serving = serve::serve(listener, name, public, connections, stopped.clone());
             listening.spawn(serving);
         }
-        if let Some(imds) = self.imds {
-            for listener in imds_listeners {
-                let (imds, connections) = (Arc::clone(&imds), Arc::clone(&connections));
-                let name = ListenerName::imds();
-                let serving = serve::serve(listener, name, imds, connections, stopped.clone());
-                listening.spawn(serving);
-            }
+        let imds = Arc::new(Imds::new(Arc::clone(&self.site)));
+        for listener in imds_listeners {
+            let (imds, connections) = (Arc::clone(&imds), Arc::clone(&connections));
+            let name = ListenerName::imds();
+            let serving = serve::serve(listener, name, imds, connections, stopped.clone());
+            listening.spawn(serving);
         }
-        for listener in metrics_listeners {
-            let monitoring = self
-                .monitoring
-                .serve(listener, &connections, stopped.clone());
-            listening.spawn(monitoring);
+        let monitoring = Arc::new(Monitoring {
+            site: Arc::clone(&self.site),
+            beyond_this_host,
+        });
+        for listener in monitoring_listeners {
+            listening.spawn(monitoring.serve(listener, &connections, stopped.clone()));
         }
         let admin = Arc::new(Admin {
             site: Arc::clone(&self.site),
-            surveyor: self.surveyor,
+            surroundings: self.surroundings,
             tokens: self.token_orders,
         });
         let ended = connections.ended();
@@ -290,8 +284,8 @@ impl Daemon {
         let _identities = self.identities;
         keeping.spawn(keep(self.begun));
         tracing::info!(
-            url = self.site.url,
-            identities = self.site.identities.len(),
+            url = self.site.terms.load().url,
+            identities = self.site.terms.load().identities.len(),
             version = env!("CARGO_PKG_VERSION"),
             "ready to serve"
         );
@@ -314,6 +308,14 @@ impl Daemon {
         }
         tracing::info!("stopped");
         outcome
+    }
+}
+
+fn imds_terms(imds: ImdsConfig, doors: &Doors) -> ImdsTerms {
+    ImdsTerms {
+        identity: imds.identity,
+        region: imds.region,
+        hosts: doors.imds().iter().map(SocketAddr::ip).collect(),
     }
 }
 

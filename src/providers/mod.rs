@@ -136,12 +136,6 @@ impl Surroundings {
         Self { challenges, ..self }
     }
 
-    /// The same, counting there.
-    #[must_use]
-    pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
-        Self { metrics, ..self }
-    }
-
     /// Asks an upstream; timed, and named in the log.
     async fn ask(
         &self,

@@ -11,20 +11,17 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send, sockopt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::limited::Limited;
 use super::limits::{Holder, Ledger};
-use super::unix_socket::{self, Access};
+use super::unix_socket::{self, Access, BACKLOG};
 use super::{Endpoint, Limits, Peer, Refusal, Witness, connection};
 use crate::authz::ListenerName;
 use crate::clock::Clock;
 use crate::metrics::{ListenerCounts, Metrics};
 use crate::os::process;
-
-/// Connections that wait in the kernel until they are taken.
-const BACKLOG: u32 = 1024;
 
 /// After running out of descriptors or memory: long enough not to spin, short enough not to be
 /// noticed by an SDK that waits a second.
@@ -106,7 +103,7 @@ impl Listener {
                 tracing::warn!(%address, %error, "cannot listen on the loopback device alone");
             }
             socket.bind(address)?;
-            let listener = socket.listen(BACKLOG)?;
+            let listener = socket.listen(BACKLOG.into())?;
             restrain(&listener, address)?;
             Ok(Self::Tcp(listener))
         };
@@ -127,7 +124,7 @@ impl Listener {
             };
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
-            Ok(Self::Beyond(socket.listen(BACKLOG)?))
+            Ok(Self::Beyond(socket.listen(BACKLOG.into())?))
         };
         bind().map_err(|cause| BindError {
             what: address.to_string(),
@@ -296,6 +293,7 @@ pub async fn serve(
             accepted.tell(&too_many);
             continue;
         };
+        let beginners = place.beginners();
         let endpoint = Arc::new(Limited {
             endpoint: Arc::clone(&endpoint),
             place,
@@ -304,7 +302,16 @@ pub async fn serve(
         let (ended, stop) = (connections.ended(), stop.clone());
         let open = Open::of(&counts);
         under_way.spawn(async move {
-            dispatch(accepted, Arc::new(peer), endpoint, clock, &open, stop).await;
+            dispatch(
+                accepted,
+                Arc::new(peer),
+                endpoint,
+                beginners,
+                clock,
+                &open,
+                stop,
+            )
+            .await;
             drop(open);
             ended.notify_one();
         });
@@ -370,6 +377,7 @@ async fn dispatch(
     accepted: Accepted,
     peer: Arc<Peer>,
     endpoint: Arc<dyn Endpoint>,
+    beginners: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     open: &Open,
     stop: watch::Receiver<bool>,
@@ -377,10 +385,10 @@ async fn dispatch(
     let counts = Arc::clone(&open.0);
     match accepted {
         Accepted::Unix(stream) => {
-            connection::serve(stream, peer, endpoint, clock, counts, stop).await;
+            connection::serve(stream, peer, endpoint, beginners, clock, counts, stop).await;
         }
         Accepted::Tcp(stream, _) => {
-            connection::serve(stream, peer, endpoint, clock, counts, stop).await;
+            connection::serve(stream, peer, endpoint, beginners, clock, counts, stop).await;
         }
     }
 }

@@ -35,8 +35,8 @@ impl Site {
     }
 
     fn write_identities(&self, page: &mut Page) {
-        let now = self.clock.now();
-        let all: Vec<_> = self
+        let (now, terms) = (self.clock.now(), self.terms.load());
+        let all: Vec<_> = terms
             .identities
             .iter()
             .map(|(name, reader)| (name.as_str(), reader.load()))

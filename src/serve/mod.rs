@@ -9,6 +9,7 @@ mod ecs;
 mod endpoint;
 mod explain;
 mod guard;
+mod handing_out;
 mod imds;
 mod lease;
 mod limited;
@@ -20,12 +21,12 @@ mod monitoring;
 mod peer;
 mod question;
 mod refusal;
+mod terms;
 mod token_orders;
 mod trail;
 mod unix_socket;
 mod witness;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -39,13 +40,12 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use crate::audit::Audit;
-use crate::authz::{ListenerName, Policy, Tokens};
+use crate::authz::{ListenerName, Tokens};
 use crate::aws::region::Region;
 use crate::challenge::Challenges;
 use crate::clock::{BootInstant, SharedClock, Timestamp};
 use crate::identity::IdentityName;
 use crate::metrics::Metrics;
-use crate::refresh::SnapshotReader;
 
 pub use admin::{Admin, Admins};
 pub use connection::{Stream, serve as serve_connection};
@@ -56,6 +56,7 @@ pub use listener::{BindError, Connections, Listener, serve};
 pub use monitoring::Monitoring;
 pub use peer::Peer;
 pub use refusal::Refusal;
+pub use terms::{ImdsTerms, InForce, Terms};
 pub use token_orders::{TokenAction, TokenFailure, TokenFile, TokenOrder, TokenOrders};
 pub use unix_socket::Access;
 pub use witness::{Untold, Witness};
@@ -157,9 +158,8 @@ pub struct Site {
     pub clock: SharedClock,
     /// When the daemon began.
     pub began: BootInstant,
-    pub identities: BTreeMap<IdentityName, SnapshotReader>,
-    pub policy: Policy,
-    pub admins: Admins,
+    /// What the config says.
+    pub terms: InForce,
     pub tokens: Arc<Tokens>,
     /// Every hand-out and every denial leaves a line there.
     pub audit: Audit,
@@ -168,9 +168,6 @@ pub struct Site {
     pub started: Timestamp,
     /// What only a person can answer.
     pub challenges: Arc<Challenges>,
-    /// `http://127.0.0.1:9169`, where there is a TCP listener.
-    pub url: Option<String>,
-    pub token_files: Vec<TokenFile>,
 }
 
 /// How long a request may wait for what is on its way: PHP and C++ give up at 1 s.

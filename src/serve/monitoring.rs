@@ -101,7 +101,8 @@ impl Site {
     }
 
     fn ready_identity(&self, name: &str, query: Option<&str>) -> Result<Response<Body>, Refusal> {
-        if self.identities.keys().any(|it| it.as_str() == name) {
+        let terms = self.terms.load();
+        if terms.identities.keys().any(|it| it.as_str() == name) {
             Ok(self.ready(Some(name), query))
         } else {
             Err(Denial::from(Reason::UnknownIdentity).into())
@@ -110,9 +111,9 @@ impl Site {
 
     fn ready(&self, only: Option<&str>, query: Option<&str>) -> Response<Body> {
         let query = Query::parse(query.unwrap_or_default());
-        let now = self.clock.now();
+        let (now, terms) = (self.clock.now(), self.terms.load());
         let (mut are_ready, mut list) = (true, String::new());
-        for (name, reader) in &self.identities {
+        for (name, reader) in &terms.identities {
             let name = name.as_str();
             if only.is_some_and(|only| only != name) || query.excluded.contains(&name) {
                 continue;

@@ -16,12 +16,12 @@ use credd::providers::{Provider, Providing};
 use credd::random::SystemDraws;
 use credd::refresh::{SnapshotReader, refresher};
 use credd::secret::Secret;
-use credd::serve::{Admins, Peer, Public, Site, serve_connection};
+use credd::serve::{Admins, InForce, Peer, Public, Site, Terms, serve_connection};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// In an input, the token that opens.
 const MARK: &[u8] = b"{token}";
@@ -131,16 +131,20 @@ impl Served {
             metrics: Arc::default(),
             challenges: Challenges::new(used, Arc::clone(&clock), Warnings::default()),
             clock: Arc::clone(&clock),
-            identities: BTreeMap::from([(reader.identity().clone(), reader)]),
-            policy: Policy::new(Vec::new(), 1000, vec![IdentityName::default()]),
-            admins: Admins {
-                owner: 1000,
-                group: None,
-            },
             tokens,
             audit,
-            url: None,
-            token_files: Vec::new(),
+            terms: InForce::new(Terms {
+                identities: BTreeMap::from([(reader.identity().clone(), reader)]),
+                links: BTreeMap::new(),
+                policy: Policy::new(Vec::new(), 1000, vec![IdentityName::default()]),
+                admins: Admins {
+                    owner: 1000,
+                    group: None,
+                },
+                url: None,
+                token_files: Vec::new(),
+                imds: None,
+            }),
         };
         let served = Self {
             runtime,
@@ -168,8 +172,10 @@ impl Served {
         let peer = Arc::new(Peer::unknown(ListenerName::http()));
         let (_never, stop) = watch::channel(false);
         let clock = Arc::clone(&self.clock);
+        let endpoint = self.endpoint.clone();
+        let room = Arc::new(Semaphore::new(1));
         let counts = Arc::default();
-        let serving = serve_connection(server, peer, self.endpoint.clone(), clock, counts, stop);
+        let serving = serve_connection(server, peer, endpoint, room, clock, counts, stop);
         let mut received = Vec::new();
         self.runtime.block_on(async {
             let writing = async {

@@ -59,6 +59,7 @@ async fn herd(call: Call) {
         },
         environment: Arc::new(Environment::default()),
         runtime_directory: directory.clone(),
+        inherited: credd::systemd::Inherited::default(),
         is_on_ec2: false,
         outlets: credd::audit::Outlets::to(std::io::sink()),
         clock: Arc::clone(&clock) as SharedClock,
@@ -66,7 +67,7 @@ async fn herd(call: Call) {
     })
     .await
     .unwrap();
-    let url = daemon.site().url.clone().unwrap();
+    let url = daemon.site().terms.load().url.clone().unwrap();
     let address = url.strip_prefix("http://").unwrap().to_owned();
     let token = runtime_directory::token_file(&directory);
     let token = files::read_text_now(&token, 1000).unwrap().to_string();

@@ -43,6 +43,7 @@ impl Served {
         let journal = Journal::begin();
         let directory = ground.folder.path().join("run");
         let daemon = Daemon::start(credd::daemon::Parts {
+            inherited: credd::systemd::Inherited::default(),
             is_on_ec2: false,
             config,
             environment: ground.environment(),
@@ -53,7 +54,7 @@ impl Served {
         })
         .await
         .unwrap();
-        let url = daemon.site().url.clone().unwrap();
+        let url = daemon.site().terms.load().url.clone().unwrap();
         let token = runtime_directory::token_file(&directory);
         let token = files::read_text_now(&token, 1000).unwrap().to_string();
         let site = Arc::clone(daemon.site());

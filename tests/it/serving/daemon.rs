@@ -113,6 +113,7 @@ impl InProcess {
             environment: Arc::new(environment),
             outlets,
             runtime_directory: directory.path().to_owned(),
+            inherited: credd::systemd::Inherited::default(),
             is_on_ec2: false,
             clock,
             draws: |_| Box::new(SystemDraws),
@@ -139,7 +140,8 @@ impl InProcess {
             });
         });
         let (site, (imds, metrics)) = site.recv().unwrap();
-        let url = site.url.as_deref().unwrap();
+        let url = site.terms.load().url.clone();
+        let url = url.as_deref().unwrap();
         let token_file = runtime_directory::token_file(directory.path());
         let token = files::read_text_now(&token_file, 1024).unwrap();
         sinks::secret(&token);
