@@ -71,8 +71,9 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: "aws_lc_rs",
-        modules: &["aws", "challenge", "authz", "serve::imds"],
-        because: "signatures, one-time codes and tokens are all the cryptography beside TLS",
+        modules: &["aws", "challenge", "authz", "serve::imds", "state"],
+        because: "signatures, one-time codes, tokens, and the marks and checksums of what is kept \
+                  are all the cryptography beside TLS",
     },
     Home {
         what: "roxmltree",
@@ -81,8 +82,8 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: "arc_swap",
-        modules: &["refresh", "authz"],
-        because: "snapshots and valid tokens are what requests read without a lock",
+        modules: &["refresh", "authz", "serve"],
+        because: "snapshots, valid tokens and terms are what requests read without a lock",
     },
     Home {
         what: "backoff",

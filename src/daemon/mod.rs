@@ -6,6 +6,7 @@ mod folder;
 pub mod runtime_directory;
 pub mod sandbox;
 pub mod signals;
+mod state_keeper;
 mod token_file;
 mod token_keeper;
 mod unusable;
@@ -30,17 +31,17 @@ use crate::http::{Client, Proxies, Roots};
 use crate::identity::IdentityName;
 use crate::os::{memory, process};
 use crate::providers::Surroundings;
-use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
-    self, Admin, Admins, BindError, Connections, Imds, Limits, Public, Site, TokenOrders, Untold,
-    Witness,
+    self, Admin, Admins, BindError, Connections, Imds, ImdsTerms, InForce, Limits, Public, Site,
+    Terms, TokenOrders, Untold, Witness,
 };
 use crate::systemd::Inherited;
 use announcer::Announcer;
 use doors::{Admitted, Doors};
 use runtime_directory::RuntimeDirectory;
+use state_keeper::{Outlasting, StateKeeper};
 use token_keeper::TokenKeeper;
 
 pub use unusable::Unusable;
@@ -68,8 +69,8 @@ pub struct Parts {
 /// A daemon whose sockets are bound and whose identities are about to be refreshed.
 pub struct Daemon {
     site: Arc<Site>,
-    imds: Option<Arc<Imds>>,
-    surveyor: Surveyor,
+    imds: Arc<Imds>,
+    surroundings: Surroundings,
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
     doors: Doors,
@@ -80,6 +81,7 @@ pub struct Daemon {
     clock: SharedClock,
     token_keeper: TokenKeeper,
     token_orders: TokenOrders,
+    state_keeper: StateKeeper,
     /// Keeps the directory ours.
     _directory: RuntimeDirectory,
 }
@@ -140,7 +142,7 @@ impl Daemon {
             environment,
             outlets,
             runtime_directory,
-            inherited: _,
+            mut inherited,
             is_on_ec2,
             clock,
             draws,
@@ -157,6 +159,7 @@ impl Daemon {
         let own = doors.addresses();
         let (token_keeper, token_orders) =
             TokenKeeper::open(&directory, config.tokens, Arc::clone(&clock))?;
+        let outlasting = Outlasting::open(&mut inherited, &environment, &clock);
         let challenges = challenges(&config.challenges, &directory, &clock);
         let announcer = Announcer::new(
             Arc::clone(&challenges),
@@ -167,36 +170,44 @@ impl Daemon {
         );
         let surroundings = Surroundings {
             is_on_ec2,
-            ..surroundings(environment, own, Arc::clone(&clock))
+            ..outlasting.known_to(surroundings(environment, own, Arc::clone(&clock)))
         }
         .with_challenges(Arc::clone(&challenges));
-        let surveyor = Surveyor::new(config.identities.clone(), surroundings.clone());
+        let links = config.identities.clone();
         let parts = refresh::Parts {
-            surroundings,
+            surroundings: surroundings.clone(),
             draws,
+            ledger: outlasting.ledger,
         };
         let (identities, begun) = Identities::open_all(config.identities, parts);
         let site = Arc::new(Site {
             began: clock.boot(),
             clock: Arc::clone(&clock),
-            identities: identities.readers(),
-            policy,
-            admins: Admins {
-                owner,
-                group: admitted.admins,
-            },
+            terms: InForce::new(Terms {
+                identities: identities.readers(),
+                links,
+                policy,
+                admins: Admins {
+                    owner,
+                    group: admitted.admins,
+                },
+                url: doors.url(),
+                token_files: token_keeper.files(),
+                imds: config.serve.imds.map(|imds| ImdsTerms {
+                    identity: imds.identity,
+                    region: imds.region,
+                    hosts: doors.imds().iter().map(SocketAddr::ip).collect(),
+                }),
+            }),
             tokens: token_keeper.tokens(),
             audit,
             challenges,
-            url: doors.url(),
-            token_files: token_keeper.files(),
         });
-        let imds = config.serve.imds;
-        let imds = imds.map(|it| Arc::new(Imds::new(Arc::clone(&site), it, &doors.imds())));
+        let imds = Arc::new(Imds::new(Arc::clone(&site), &outlasting.keys.imds));
         Ok(Self {
             site,
             imds,
-            surveyor,
+            surroundings,
             identities,
             begun,
             doors,
@@ -207,6 +218,7 @@ impl Daemon {
             clock,
             token_keeper,
             token_orders,
+            state_keeper: outlasting.keeper,
             _directory: directory,
         })
     }
@@ -225,7 +237,7 @@ impl Daemon {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
         let connections = Connections::new(Arc::clone(&self.clock), self.limits, self.witness)
-            .knowing(self.site.policy.known_users());
+            .knowing(self.site.terms.load().policy.known_users());
         // Whoever crowds the public sockets keeps nobody off the admin socket.
         let apart = Arc::new(connections.apart(Limits::default()));
         let connections = Arc::new(connections);
@@ -244,22 +256,26 @@ impl Daemon {
             let serving = serve::serve(listener, name, public, connections, stopped.clone());
             listening.spawn(serving);
         }
-        if let Some(imds) = self.imds {
-            for listener in imds_listeners {
-                let (imds, connections) = (Arc::clone(&imds), Arc::clone(&connections));
-                let name = ListenerName::imds();
-                let serving = serve::serve(listener, name, imds, connections, stopped.clone());
-                listening.spawn(serving);
-            }
+        for listener in imds_listeners {
+            let (imds, connections) = (Arc::clone(&self.imds), Arc::clone(&connections));
+            let name = ListenerName::imds();
+            let serving = serve::serve(listener, name, imds, connections, stopped.clone());
+            listening.spawn(serving);
         }
         let admin = Arc::new(Admin {
             site: Arc::clone(&self.site),
-            surveyor: self.surveyor,
+            surroundings: self.surroundings,
             tokens: self.token_orders,
         });
         let ended = connections.ended();
         let name = ListenerName::admin();
-        listening.spawn(serve::serve(admin_listener, name, admin, apart, stopped));
+        listening.spawn(serve::serve(
+            admin_listener,
+            name,
+            admin,
+            apart,
+            stopped.clone(),
+        ));
 
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
@@ -267,11 +283,12 @@ impl Daemon {
         let mut auditing = JoinSet::new();
         auditing.spawn(self.audit_writer.run(Arc::clone(&self.clock)));
         keeping.spawn(self.token_keeper.run());
+        keeping.spawn(self.state_keeper.run(stopped));
         let _identities = self.identities;
         keeping.spawn(keep(self.begun));
         tracing::info!(
-            url = self.site.url,
-            identities = self.site.identities.len(),
+            url = self.site.terms.load().url,
+            identities = self.site.terms.load().identities.len(),
             version = env!("CARGO_PKG_VERSION"),
             "ready to serve"
         );

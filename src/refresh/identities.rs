@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::ledger::Ledger;
 use super::snapshot::{SnapshotReader, Usable};
 use super::task::{Refresher, refresher};
 use crate::clock::SharedClock;
 use crate::credentials::{Credentials, Failure};
 use crate::identity::IdentityName;
 use crate::providers::chain::{self, Link};
+use crate::providers::definition::Definition;
 use crate::providers::source::{Current, News, Source, SourceIdentity, Sources};
 use crate::providers::{Context, Surroundings};
 use crate::random::Draws;
@@ -22,6 +24,8 @@ pub struct Parts {
     pub surroundings: Surroundings,
     /// Chance for one identity.
     pub draws: fn(&IdentityName) -> Box<dyn Draws>,
+    /// What outlasts the process.
+    pub ledger: Ledger,
 }
 
 /// Who is kept.
@@ -120,6 +124,9 @@ impl Identities {
             links,
             is_served,
         } = keeping.recipe(source, on_behalf);
+        let definition = Definition::of(source, &links, is_served, &keeping.named);
+        let environment = Arc::clone(&keeping.parts.surroundings.environment);
+        let page = keeping.parts.ledger.page(definition, environment);
         // Not under the lock: a provider opens its own source.
         let context = Context {
             identity: name.clone(),
@@ -141,7 +148,7 @@ impl Identities {
             _needed: needed,
         });
         let _ = keeping.begun.send(Kept {
-            refresher,
+            refresher: refresher.lasting(page),
             needed: is_needed,
         });
         let mut kept = keeping.lock();

@@ -30,7 +30,7 @@ const RESERVED: usize = 128;
 /// Connections of one caller that are read from at once before their first request is whole. An
 /// honest client's comes in one piece, so that none waits; those that send it byte by byte do, and
 /// wait without the 20 KiB that reading takes.
-const BEGINNERS: usize = 64;
+const BEGINNERS: usize = 16;
 
 /// How long a caller may go on at twice its rate, after it has asked nothing for as long.
 const BURST: Duration = Duration::from_secs(2);

@@ -142,12 +142,12 @@ fn few_connections_of_a_caller_are_read_from_before_their_first_request_is_whole
         stream.write_all(b"G").unwrap();
     }
     let port = known.peer_addr().unwrap().port();
-    eventually("64 of a hundred are read from", || {
-        (unread(port) == 36).then_some(())
+    eventually("16 of a hundred are read from", || {
+        (unread(port) == 84).then_some(())
     });
     // Whoever has been served is no beginner.
     assert_eq!(exchange(&mut known, &request).unwrap().status, 200);
-    assert_eq!(unread(port), 36);
+    assert!(unread(port) >= 84);
     // Each that is whole makes room for one more.
     for stream in &mut dripping {
         stream.write_all(&request.as_bytes()[1..]).unwrap();
@@ -386,7 +386,7 @@ fn assert_alice_is_served(
         before.rss_kib,
     ));
     assert!(
-        after.rss_kib < before.rss_kib + 32 * 1024,
+        after.rss_kib < before.rss_kib + 4 * 1024,
         "{before:?} {after:?}"
     );
 }
