@@ -25,7 +25,7 @@ use credd::providers::{Provider, Providing};
 use credd::random::{Draw, SystemDraws};
 use credd::refresh::{Held, Snapshot, SnapshotReader, refresher};
 use credd::secret::Secret;
-use credd::serve::{Admins, Endpoint, Peer, Public, Site, Witness};
+use credd::serve::{Admins, Endpoint, InForce, Peer, Public, Site, Terms, Witness};
 use divan::{AllocProfiler, Bencher, black_box};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -209,16 +209,20 @@ impl Served {
                 Warnings::default(),
             ),
             clock,
-            identities: BTreeMap::from([(reader.identity().clone(), reader)]),
-            policy,
-            admins: Admins {
-                owner: 1000,
-                group: None,
-            },
             tokens,
             audit: audit_log(runtime),
-            url: None,
-            token_files: Vec::new(),
+            terms: InForce::new(Terms {
+                identities: BTreeMap::from([(reader.identity().clone(), reader)]),
+                links: BTreeMap::new(),
+                policy,
+                admins: Admins {
+                    owner: 1000,
+                    group: None,
+                },
+                url: None,
+                token_files: Vec::new(),
+                imds: None,
+            }),
         };
         let endpoint = Arc::new(Public {
             site: Arc::new(site),

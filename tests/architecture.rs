@@ -82,8 +82,8 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: "arc_swap",
-        modules: &["refresh", "authz"],
-        because: "snapshots and valid tokens are what requests read without a lock",
+        modules: &["refresh", "authz", "serve"],
+        because: "snapshots, valid tokens and terms are what requests read without a lock",
     },
     Home {
         what: "backoff",

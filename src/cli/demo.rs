@@ -55,7 +55,13 @@ pub(super) fn run(environment: &Environment) -> Outcome {
         .map_err(Failed::new)?;
         introduce(
             &directory.0,
-            daemon.site().url.as_deref().unwrap_or_default(),
+            daemon
+                .site()
+                .terms
+                .load()
+                .url
+                .as_deref()
+                .unwrap_or_default(),
         )?;
         let (stopping, stopped) = watch::channel(false);
         let connections = Arc::new(Connections::new(

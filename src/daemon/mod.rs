@@ -31,12 +31,11 @@ use crate::http::{Client, Proxies, Roots};
 use crate::identity::IdentityName;
 use crate::os::{memory, process};
 use crate::providers::Surroundings;
-use crate::providers::survey::Surveyor;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
-    self, Admin, Admins, BindError, Connections, Imds, Limits, Public, Site, TokenOrders, Untold,
-    Witness,
+    self, Admin, Admins, BindError, Connections, Imds, ImdsConfig, ImdsTerms, InForce, Limits,
+    Public, Site, Terms, TokenOrders, Untold, Witness,
 };
 use crate::systemd::Inherited;
 use announcer::Announcer;
@@ -70,8 +69,7 @@ pub struct Parts {
 /// A daemon whose sockets are bound and whose identities are about to be refreshed.
 pub struct Daemon {
     site: Arc<Site>,
-    imds: Option<Arc<Imds>>,
-    surveyor: Surveyor,
+    surroundings: Surroundings,
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
     doors: Doors,
@@ -174,9 +172,9 @@ impl Daemon {
             ..outlasting.known_to(surroundings(environment, own, Arc::clone(&clock)))
         }
         .with_challenges(Arc::clone(&challenges));
-        let surveyor = Surveyor::new(config.identities.clone(), surroundings.clone());
+        let links = config.identities.clone();
         let parts = refresh::Parts {
-            surroundings,
+            surroundings: surroundings.clone(),
             draws,
             ledger: outlasting.ledger,
         };
@@ -184,25 +182,25 @@ impl Daemon {
         let site = Arc::new(Site {
             began: clock.boot(),
             clock: Arc::clone(&clock),
-            identities: identities.readers(),
-            policy,
-            admins: Admins {
-                owner,
-                group: admitted.admins,
-            },
+            terms: InForce::new(Terms {
+                identities: identities.readers(),
+                links,
+                policy,
+                admins: Admins {
+                    owner,
+                    group: admitted.admins,
+                },
+                url: doors.url(),
+                token_files: token_keeper.files(),
+                imds: config.serve.imds.map(|imds| imds_terms(imds, &doors)),
+            }),
             tokens: token_keeper.tokens(),
             audit,
             challenges,
-            url: doors.url(),
-            token_files: token_keeper.files(),
         });
-        let imds = config.serve.imds;
-        let key = &outlasting.keys.imds;
-        let imds = imds.map(|it| Arc::new(Imds::new(Arc::clone(&site), it, &doors.imds(), key)));
         Ok(Self {
             site,
-            imds,
-            surveyor,
+            surroundings,
             identities,
             begun,
             doors,
@@ -232,7 +230,7 @@ impl Daemon {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
         let connections = Connections::new(Arc::clone(&self.clock), self.limits, self.witness)
-            .knowing(self.site.policy.known_users());
+            .knowing(self.site.terms.load().policy.known_users());
         // Whoever crowds the public sockets keeps nobody off the admin socket.
         let apart = Arc::new(connections.apart(Limits::default()));
         let connections = Arc::new(connections);
@@ -251,17 +249,19 @@ impl Daemon {
             let serving = serve::serve(listener, name, public, connections, stopped.clone());
             listening.spawn(serving);
         }
-        if let Some(imds) = self.imds {
-            for listener in imds_listeners {
-                let (imds, connections) = (Arc::clone(&imds), Arc::clone(&connections));
-                let name = ListenerName::imds();
-                let serving = serve::serve(listener, name, imds, connections, stopped.clone());
-                listening.spawn(serving);
-            }
+        let imds = Arc::new(Imds::new(
+            Arc::clone(&self.site),
+            self.state_keeper.imds_key(),
+        ));
+        for listener in imds_listeners {
+            let (imds, connections) = (Arc::clone(&imds), Arc::clone(&connections));
+            let name = ListenerName::imds();
+            let serving = serve::serve(listener, name, imds, connections, stopped.clone());
+            listening.spawn(serving);
         }
         let admin = Arc::new(Admin {
             site: Arc::clone(&self.site),
-            surveyor: self.surveyor,
+            surroundings: self.surroundings,
             tokens: self.token_orders,
         });
         let ended = connections.ended();
@@ -284,8 +284,8 @@ impl Daemon {
         let _identities = self.identities;
         keeping.spawn(keep(self.begun));
         tracing::info!(
-            url = self.site.url,
-            identities = self.site.identities.len(),
+            url = self.site.terms.load().url,
+            identities = self.site.terms.load().identities.len(),
             version = env!("CARGO_PKG_VERSION"),
             "ready to serve"
         );
@@ -308,6 +308,14 @@ impl Daemon {
         }
         tracing::info!("stopped");
         outcome
+    }
+}
+
+fn imds_terms(config: ImdsConfig, doors: &Doors) -> ImdsTerms {
+    ImdsTerms {
+        identity: config.identity,
+        region: config.region,
+        hosts: doors.imds().iter().map(SocketAddr::ip).collect(),
     }
 }
 

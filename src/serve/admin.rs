@@ -30,6 +30,7 @@ use crate::authz::{Denial, Reason};
 use crate::clock::{BootInstant, Timestamp, timeout};
 use crate::identity::IdentityName;
 use crate::os::process;
+use crate::providers::Surroundings;
 use crate::providers::survey::Surveyor;
 use crate::refresh::{Expiry, Held, Snapshot, SnapshotReader};
 
@@ -62,7 +63,7 @@ impl Admins {
 #[derive(Debug)]
 pub struct Admin {
     pub site: Arc<Site>,
-    pub surveyor: Surveyor,
+    pub surroundings: Surroundings,
     pub tokens: TokenOrders,
 }
 
@@ -82,7 +83,7 @@ impl Admin {
         peer: &Peer,
     ) -> Result<Response<Body>, Refusal> {
         let admitted = guard::check(&request, Methods::ReadAndPost)
-            .and_then(|()| self.site.admins.admit(peer));
+            .and_then(|()| self.site.terms.load().admins.admit(peer));
         admitted.map_err(|refusal| {
             let headers = request.headers();
             self.site.refused(peer.connected(), headers, refusal)
@@ -128,7 +129,8 @@ impl Admin {
 
     async fn meant(&self, body: Incoming) -> Result<Meant, Refusal> {
         let which: WhichIdentity = question::read(&self.site, body).await?;
-        let all = self.site.identities.iter();
+        let terms = self.site.terms.load();
+        let all = terms.identities.iter();
         let meant: Meant = all
             .filter(|(name, _)| {
                 let asked = which.identity.as_deref();
@@ -159,10 +161,12 @@ impl Admin {
     }
 
     async fn explain(&self, meant: &Meant) -> ExplainReport {
-        let surveyed = self.surveyor.survey(meant.keys()).await;
+        let links = self.site.terms.load().links.clone();
+        let surveyor = Surveyor::new(links, self.surroundings.clone());
+        let surveyed = surveyor.survey(meant.keys()).await;
         let statuses = self.site.status_of(meant).identities;
         let explained = surveyed.values().zip(statuses);
-        let is_on_ec2 = self.surveyor.is_on_ec2();
+        let is_on_ec2 = surveyor.is_on_ec2();
         ExplainReport {
             identities: explained
                 .map(|(links, status)| explanation(links, status, is_on_ec2))
@@ -197,7 +201,7 @@ pub(super) fn report(report: &impl Serialize) -> Response<Body> {
 impl Site {
     /// Every identity's state, as of now.
     pub fn status(&self) -> StatusReport {
-        self.status_of(&self.identities)
+        self.status_of(&self.terms.load().identities)
     }
 
     fn status_of(&self, identities: &Meant) -> StatusReport {

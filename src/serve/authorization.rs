@@ -6,6 +6,7 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 
+use super::terms::Visit;
 use super::trail::Granted;
 use super::{Peer, Refusal, Site, WAIT};
 use crate::authz::{Decision, Denial, Presented, Reason, Tokens, Transport};
@@ -16,7 +17,7 @@ use crate::refresh::SnapshotReader;
 /// a second.
 const LEASES_RETURN: Duration = Duration::from_secs(2);
 
-impl Site {
+impl Visit<'_> {
     /// Decides whether `peer` gets the identity `asked`.
     pub(super) async fn authorize(
         &self,
@@ -39,8 +40,8 @@ impl Site {
         presented: Arc<Presented>,
         asked: Option<&str>,
     ) -> Result<Granted, Refusal> {
-        let caller = peer.caller(&self.policy);
-        let decision = self.policy.decide(&caller, &presented, asked);
+        let caller = peer.caller(&self.terms.policy);
+        let decision = self.terms.policy.decide(&caller, &presented, asked);
         let denial = match decision {
             // Who is there now was there before, too: what was found out is about nobody else.
             _ if !peer.is_there() => Reason::CallerGone.into(),
@@ -68,9 +69,9 @@ impl Site {
         headers: &HeaderMap,
         presented: &Presented,
     ) -> Result<(), Refusal> {
-        let caller = peer.caller(&self.policy);
+        let caller = peer.caller(&self.terms.policy);
         let admitted = if peer.is_there() {
-            self.policy.admit(&caller, presented)
+            self.terms.policy.admit(&caller, presented)
         } else {
             Err(Reason::CallerGone.into())
         };
@@ -79,11 +80,14 @@ impl Site {
 
     /// What is known of the identity whose credentials are granted.
     pub(super) fn reader(&self, granted: &Granted) -> Result<&SnapshotReader, Refusal> {
-        self.identities
+        self.terms
+            .identities
             .get(granted.grant.served())
             .ok_or_else(|| Denial::from(Reason::UnknownIdentity).into())
     }
+}
 
+impl Site {
     /// Gives a program that `credd exec` runs its token back: after a restart the request that
     /// shows it may come before the one that leases it again. A 403 would be the last word for
     /// most SDKs.

@@ -10,17 +10,14 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::guard::{self, Methods};
-use super::trail::Granted;
-use super::{Body, Endpoint, Peer, Refusal, Responding, Site, WAIT, endpoint, lease, whole};
+use super::handing_out::Patience;
+use super::{Body, Endpoint, Peer, Refusal, Responding, Site, endpoint, lease, whole};
 use crate::api;
 use crate::authz::Transport;
-use crate::clock::{Timestamp, timeout};
-use crate::refresh::{Answer, Snapshot, SnapshotReader};
 
 /// What clients get credentials from.
 #[derive(Debug)]
@@ -58,34 +55,47 @@ impl Public {
                 let message = "only GET and HEAD are answered here";
                 return Err(refused(Refusal::forbidden("MethodNotAllowed", message)));
             }
-            let granted = self.site.authorize(peer, headers, asked).await?;
-            let served = served(&self.site, &granted).await?;
-            let granted = if served.has_waited {
-                // The caller may be gone by now, or its token taken back.
-                self.site.authorize(peer, headers, asked).await?
-            } else {
-                granted
-            };
-            let held = served.snapshot.held.as_ref();
-            self.site
-                .record_grant(served.at, &granted, headers, asked, held);
-            return Ok(whole(StatusCode::OK, served.body));
+            return self.credentials(peer, headers, asked).await;
         }
+        let visit = self.site.visit();
         match path {
             _ if is_unix && let Some(Asked(asked)) = Asked::parse(path, api::ENDPOINT) => {
-                self.site.admit(peer, headers)?;
-                endpoint::respond(&self.site, peer, headers, asked)
+                visit.admit(peer, headers)?;
+                endpoint::respond(&visit, peer, headers, asked)
             }
             api::LEASE if is_unix && request.method() == Method::POST => {
+                drop(visit);
                 lease::respond(&self.site, request, peer).await
             }
             _ => {
                 // A stranger learns nothing of what exists here.
-                self.site.admit(peer, headers)?;
+                visit.admit(peer, headers)?;
                 Err(Refusal::not_found(
                     "there is nothing here; ask for /v1/credentials",
                 ))
             }
+        }
+    }
+}
+
+impl Public {
+    async fn credentials(
+        &self,
+        peer: &Peer,
+        headers: &HeaderMap,
+        asked: Option<&str>,
+    ) -> Result<Response<Body>, Refusal> {
+        let mut patience = Patience::default();
+        loop {
+            let visit = self.site.visit();
+            let granted = visit.authorize(peer, headers, asked).await?;
+            let Some(served) = visit.look(&granted)? else {
+                visit.wait(&granted, &mut patience).await?;
+                continue;
+            };
+            let held = served.snapshot.held.as_ref();
+            visit.record_grant(served.at, &granted, headers, asked, held);
+            return Ok(whole(StatusCode::OK, served.body));
         }
     }
 }
@@ -101,67 +111,6 @@ impl<'a> Asked<'a> {
             return Some(Self(None));
         }
         rest.strip_prefix('/').map(|name| Self(Some(name)))
-    }
-}
-
-/// A body, and the state that it is of.
-pub(super) struct Served {
-    pub(super) at: Timestamp,
-    pub(super) body: Bytes,
-    pub(super) snapshot: Arc<Snapshot>,
-    /// Whether what has been decided before is old by now.
-    pub(super) has_waited: bool,
-}
-
-/// What is handed out by a grant, if need be after a wait.
-pub(super) async fn served(site: &Site, granted: &Granted) -> Result<Served, Refusal> {
-    let reader = site.reader(granted)?;
-    match look(reader, site.clock.now()) {
-        Look::Served(served) => Ok(served),
-        Look::Refused(refusal) => Err(refusal),
-        Look::Wait => {
-            let waited = timeout(&*site.clock, WAIT, wait(reader, site)).await;
-            let served = waited.unwrap_or(Err(Refusal::warming()))?;
-            Ok(Served {
-                has_waited: true,
-                ..served
-            })
-        }
-    }
-}
-
-enum Look {
-    Served(Served),
-    Wait,
-    Refused(Refusal),
-}
-
-fn look(reader: &SnapshotReader, now: Timestamp) -> Look {
-    let snapshot = reader.load();
-    match snapshot.answer(now) {
-        Answer::Credentials(body) => Look::Served(Served {
-            at: now,
-            body,
-            snapshot: Arc::clone(&snapshot),
-            has_waited: false,
-        }),
-        Answer::Wait => Look::Wait,
-        Answer::Unavailable(failure) => Look::Refused(failure.into()),
-    }
-}
-
-async fn wait(reader: &SnapshotReader, site: &Site) -> Result<Served, Refusal> {
-    let mut published = reader.published();
-    loop {
-        match look(reader, site.clock.now()) {
-            Look::Served(served) => return Ok(served),
-            Look::Refused(refusal) => return Err(refusal),
-            Look::Wait => reader.demand(),
-        }
-        if published.changed().await.is_err() {
-            // The refresher is gone, so the daemon is on its way out.
-            return Err(Refusal::warming());
-        }
     }
 }
 

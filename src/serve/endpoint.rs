@@ -2,39 +2,40 @@
 
 use hyper::{HeaderMap, Response, StatusCode};
 
-use super::{Body, Peer, Refusal, Site, TokenFile, whole};
+use super::terms::Visit;
+use super::{Body, Peer, Refusal, TokenFile, whole};
 use crate::api::EndpointReport;
 use crate::authz::{Bearer, Caller, Decision, ListenerName, Presented, Transport, User};
 use crate::os::process;
 
 pub(super) fn respond(
-    site: &Site,
+    visit: &Visit<'_>,
     peer: &Peer,
     headers: &HeaderMap,
     asked: Option<&str>,
 ) -> Result<Response<Body>, Refusal> {
-    let token_file = site.token_file_for(peer, asked);
+    let token_file = visit.token_file_for(peer, asked);
     if token_file.is_none() && asked.is_some() {
         // Whoever asks for what is not there, or not theirs, is told so.
-        site.decide(peer, headers, Presented::nothing(), asked)?;
+        visit.decide(peer, headers, Presented::nothing(), asked)?;
     }
     let report = EndpointReport {
-        url: site.url.clone(),
+        url: visit.terms.url.clone(),
         token_file: token_file.map(|file| file.path.display().to_string()),
     };
     let report = serde_json::to_vec(&report).unwrap_or_default();
     Ok(whole(StatusCode::OK, report.into()))
 }
 
-impl Site {
+impl Visit<'_> {
     /// The file of a token that `peer` may read, and that would open the identity `asked` to it, or
     /// anything if it has not said which. The token `default` comes first.
     fn token_file_for(&self, peer: &Peer, asked: Option<&str>) -> Option<&TokenFile> {
         let user = peer.connected().user.as_ref()?;
-        let mut files: Vec<&TokenFile> = self.token_files.iter().collect();
+        let mut files: Vec<&TokenFile> = self.terms.token_files.iter().collect();
         files.sort_by_key(|file| !file.name.is_default());
         files.into_iter().find(|file| {
-            file.is_readable_by(user, self.admins.owner) && self.would_open(user, file, asked)
+            file.is_readable_by(user, self.terms.admins.owner) && self.would_open(user, file, asked)
         })
     }
 
@@ -49,10 +50,10 @@ impl Site {
         let presented = Presented::Bearer(Bearer::Token(file.name.clone()));
         match asked {
             Some(_) => matches!(
-                self.policy.decide(&caller, &presented, asked),
+                self.terms.policy.decide(&caller, &presented, asked),
                 Decision::Allow(_)
             ),
-            None => self.policy.admit(&caller, &presented).is_ok(),
+            None => self.terms.policy.admit(&caller, &presented).is_ok(),
         }
     }
 }

@@ -51,11 +51,13 @@ pub(super) async fn respond(
 ) -> Result<Response<Body>, Refusal> {
     let (head, body) = request.into_parts();
     let headers = &head.headers;
-    site.admit(peer, headers)?;
+    site.visit().admit(peer, headers)?;
     let request: LeaseRequest = question::read(site, body).await?;
     let asked = request.identity.as_deref();
-    let granted = site.decide(peer, headers, Presented::nothing(), asked)?;
-    let Some(url) = &site.url else {
+    // What was read may have taken its time.
+    let visit = site.visit();
+    let granted = visit.decide(peer, headers, Presented::nothing(), asked)?;
+    let Some(url) = &visit.terms.url else {
         let message = "credd has no HTTP endpoint; add [serve.http] with an address to its config";
         return Err(Refusal::forbidden("ConfigurationError", message));
     };

@@ -9,6 +9,7 @@ mod ecs;
 mod endpoint;
 mod explain;
 mod guard;
+mod handing_out;
 mod imds;
 mod lease;
 mod limited;
@@ -18,12 +19,12 @@ mod metrics;
 mod peer;
 mod question;
 mod refusal;
+mod terms;
 mod token_orders;
 mod trail;
 mod unix_socket;
 mod witness;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -37,12 +38,11 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use crate::audit::Audit;
-use crate::authz::{ListenerName, Policy, Tokens};
+use crate::authz::{ListenerName, Tokens};
 use crate::aws::region::Region;
 use crate::challenge::Challenges;
 use crate::clock::{BootInstant, SharedClock};
 use crate::identity::IdentityName;
-use crate::refresh::SnapshotReader;
 
 pub use admin::{Admin, Admins};
 pub use connection::{Stream, serve as serve_connection};
@@ -52,6 +52,7 @@ pub use lease::LeaseBody;
 pub use listener::{BindError, Connections, Listener, serve};
 pub use peer::Peer;
 pub use refusal::Refusal;
+pub use terms::{ImdsTerms, InForce, Terms};
 pub use token_orders::{TokenAction, TokenFailure, TokenFile, TokenOrder, TokenOrders};
 pub use unix_socket::Access;
 pub use witness::{Untold, Witness};
@@ -143,17 +144,13 @@ pub struct Site {
     pub clock: SharedClock,
     /// When the daemon began.
     pub began: BootInstant,
-    pub identities: BTreeMap<IdentityName, SnapshotReader>,
-    pub policy: Policy,
-    pub admins: Admins,
+    /// What the config says.
+    pub terms: InForce,
     pub tokens: Arc<Tokens>,
     /// Every hand-out and every denial leaves a line there.
     pub audit: Audit,
     /// What only a person can answer.
     pub challenges: Arc<Challenges>,
-    /// `http://127.0.0.1:9169`, where there is a TCP listener.
-    pub url: Option<String>,
-    pub token_files: Vec<TokenFile>,
 }
 
 /// How long a request may wait for what is on its way: PHP and C++ give up at 1 s.

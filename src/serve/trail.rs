@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hyper::HeaderMap;
 use hyper::header::USER_AGENT;
 
+use super::terms::Visit;
 use super::{Refusal, Site};
 use crate::audit::{self, Event, KeyTail};
 use crate::authz::{Bearer, Caller, Denial, Grant, Presented};
@@ -50,7 +51,9 @@ impl Site {
         };
         self.audit.record(now, &event);
     }
+}
 
+impl Visit<'_> {
     /// Has a denial written down with all that led to it, and says less to the caller.
     pub(super) fn denied(
         &self,
@@ -66,7 +69,7 @@ impl Site {
             reason += "; unmet: ";
             reason += &nearest.unmet.join(", ");
         }
-        let mut identities = self.identities.keys();
+        let mut identities = self.terms.identities.keys();
         let identity = identities.find(|it| Some(it.as_str()) == asked);
         let decision = audit::Decision::Denied(reason.into());
         let event = Event {
@@ -81,7 +84,9 @@ impl Site {
             ..denial.into()
         }
     }
+}
 
+impl Site {
     /// Has it written down that a request was refused whoever it came from.
     pub(super) fn refused(
         &self,

@@ -17,7 +17,6 @@ mod page;
 mod route;
 mod token;
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,8 +28,10 @@ use serde_json::json;
 use self::route::{Route, Shape};
 use self::token::Sealer;
 use super::guard::{self, Hosts, Methods};
+use super::handing_out::Patience;
+use super::terms::Visit;
 use super::trail::Granted;
-use super::{Body, Endpoint, ImdsConfig, Peer, Refusal, Responding, Site, ecs};
+use super::{Body, Endpoint, ImdsTerms, Peer, Refusal, Responding, Site};
 use crate::authz::Presented;
 use crate::aws::formats;
 use crate::clock::Timestamp;
@@ -49,24 +50,14 @@ const LONGEST_TTL: u32 = 21_600;
 #[derive(Debug)]
 pub struct Imds {
     site: Arc<Site>,
-    config: ImdsConfig,
-    hosts: Vec<IpAddr>,
     sealer: Sealer,
 }
 
 impl Imds {
-    /// `addresses` are those that it listens on. Whoever has a token that was sealed with `key` is
-    /// let in with it.
-    pub fn new(
-        site: Arc<Site>,
-        config: ImdsConfig,
-        addresses: &[SocketAddr],
-        key: &[u8; token::KEY],
-    ) -> Self {
+    /// Whoever has a token that was sealed with `key` is let in with it.
+    pub fn new(site: Arc<Site>, key: &[u8; token::KEY]) -> Self {
         Self {
             site,
-            config,
-            hosts: addresses.iter().map(SocketAddr::ip).collect(),
             sealer: Sealer::new(key),
         }
     }
@@ -75,7 +66,14 @@ impl Imds {
 impl Endpoint for Imds {
     fn respond(self: Arc<Self>, request: Request<Incoming>, peer: Arc<Peer>) -> Responding {
         Box::pin(async move {
+            let visit = self.site.visit();
+            // A reload has taken the endpoint away, and this connection ends.
+            let Some(terms) = &visit.terms.imds else {
+                return page::refused(Refusal::warming());
+            };
             let asking = Asking {
+                visit: &visit,
+                terms,
                 peer: &peer,
                 headers: request.headers(),
             };
@@ -88,6 +86,8 @@ impl Endpoint for Imds {
 /// Who asks, and how.
 #[derive(Clone, Copy)]
 struct Asking<'a> {
+    visit: &'a Visit<'a>,
+    terms: &'a ImdsTerms,
     peer: &'a Peer,
     headers: &'a HeaderMap,
 }
@@ -96,6 +96,35 @@ impl Asking<'_> {
     /// The user that a token is bound to.
     fn holder(self) -> Option<u32> {
         self.peer.connected().user.as_ref().map(|user| user.uid)
+    }
+
+    fn admit(self) -> Result<(), Refusal> {
+        let admitted = self
+            .visit
+            .admit_presenting(self.peer, self.headers, &Presented::Nothing);
+        admitted.map_err(|refusal| Refusal {
+            message: "no rule of credd's config admits this program to its instance metadata, \
+                      which takes one with tcp = \"without-token\"; which came nearest is in \
+                      credd's log"
+                .into(),
+            ..refusal
+        })
+    }
+
+    /// The state of the identity that the caller's role stands for, and the name of that.
+    fn own(self) -> Option<(Granted, Arc<Snapshot>)> {
+        let asked = self.terms.identity.as_ref().map(IdentityName::as_str);
+        let granted = self.granted(asked)?;
+        let snapshot = Arc::clone(&self.visit.reader(&granted).ok()?.load());
+        Some((granted, snapshot))
+    }
+
+    /// What the caller gets of what it asks for; to EC2's clients everything else is not there.
+    fn granted(self, asked: Option<&str>) -> Option<Granted> {
+        let decision = self
+            .visit
+            .decide(self.peer, self.headers, Presented::nothing(), asked);
+        decision.ok()
     }
 }
 
@@ -109,7 +138,11 @@ impl Imds {
             let caller = asking.peer.connected();
             self.site.refused(caller, asking.headers, refusal)
         };
-        let checked = guard::check_at(request, Methods::ReadAndPut, Hosts::Only(&self.hosts));
+        let checked = guard::check_at(
+            request,
+            Methods::ReadAndPut,
+            Hosts::Only(&asking.terms.hosts),
+        );
         if let Err(refusal) = checked.map_err(refused) {
             return match refusal.code {
                 "MethodNotAllowed" => Ok(page::method_not_allowed("GET, HEAD, PUT")),
@@ -126,16 +159,16 @@ impl Imds {
         }
         self.check_token(asking).map_err(refused)?;
         // At each request, whatever was decided when the token was given.
-        self.admit(asking)?;
+        asking.admit()?;
         let answer = match route {
             Some(Route::Token) => return Ok(page::method_not_allowed("PUT")),
-            Some(Route::Role) => self.role(asking),
+            Some(Route::Role) => role(asking),
             Some(Route::Credentials(name, shape)) => self.credentials(asking, name, shape).await?,
             Some(Route::Info) => self.info(asking),
-            Some(Route::Region) => self.region(),
-            Some(Route::Document) => self.document(asking),
+            Some(Route::Region) => region(asking),
+            Some(Route::Document) => identity_document(asking),
             Some(Route::Index(folder)) => {
-                let listing = folder.listing(self.config.region.is_some());
+                let listing = folder.listing(asking.terms.region.is_some());
                 listing.map(page::text)
             }
             None => None,
@@ -144,7 +177,7 @@ impl Imds {
     }
 
     fn token(&self, asking: Asking<'_>) -> Result<Response<Body>, Refusal> {
-        self.admit(asking)?;
+        asking.admit()?;
         let ttl = ttl(asking.headers).ok_or(Refusal {
             status: StatusCode::BAD_REQUEST,
             code: "BadRequest",
@@ -185,40 +218,6 @@ impl Imds {
         })
     }
 
-    fn admit(&self, asking: Asking<'_>) -> Result<(), Refusal> {
-        let Asking { peer, headers } = asking;
-        let admitted = self
-            .site
-            .admit_presenting(peer, headers, &Presented::Nothing);
-        admitted.map_err(|refusal| Refusal {
-            message: "no rule of credd's config admits this program to its instance metadata, \
-                      which takes one with tcp = \"without-token\"; which came nearest is in \
-                      credd's log"
-                .into(),
-            ..refusal
-        })
-    }
-
-    /// What the caller gets of what it asks for; to EC2's clients everything else is not there.
-    fn granted(&self, asking: Asking<'_>, asked: Option<&str>) -> Option<Granted> {
-        let Asking { peer, headers } = asking;
-        let decision = self.site.decide(peer, headers, Presented::nothing(), asked);
-        decision.ok()
-    }
-
-    /// The state of the identity that the caller's role stands for, and the name of that.
-    fn own(&self, asking: Asking<'_>) -> Option<(Granted, Arc<Snapshot>)> {
-        let asked = self.config.identity.as_ref().map(IdentityName::as_str);
-        let granted = self.granted(asking, asked)?;
-        let snapshot = Arc::clone(&self.site.reader(&granted).ok()?.load());
-        Some((granted, snapshot))
-    }
-
-    fn role(&self, asking: Asking<'_>) -> Option<Response<Body>> {
-        let (granted, _) = self.own(asking)?;
-        Some(page::text(granted.grant.identity().as_str().to_owned()))
-    }
-
     /// EC2 says why there are no credentials in a 200 of another `Code`, which Go and Rust show to
     /// their users and no SDK asks for again. What may pass is a 503, which is asked for again.
     async fn credentials(
@@ -227,23 +226,29 @@ impl Imds {
         name: &str,
         shape: Shape,
     ) -> Result<Option<Response<Body>>, Refusal> {
-        let Some(granted) = self.granted(asking, Some(name)) else {
-            return Ok(None);
-        };
-        let served = match ecs::served(&self.site, &granted).await {
-            Ok(served) => served,
-            Err(refusal) if refusal.status == StatusCode::FORBIDDEN => {
-                return Ok(Some(document(&json!({
-                    "Code": refusal.code,
-                    "Message": refusal.message,
-                    "LastUpdated": self.site.clock.now().to_string(),
-                }))));
+        let mut patience = Patience::default();
+        let (granted, served) = loop {
+            let visit = self.site.visit();
+            let asking = Asking {
+                visit: &visit,
+                ..asking
+            };
+            let Some(granted) = asking.granted(Some(name)) else {
+                return Ok(None);
+            };
+            match visit.look(&granted) {
+                Ok(Some(served)) => break (granted, served),
+                Ok(None) => visit.wait(&granted, &mut patience).await?,
+                Err(refusal) if refusal.status == StatusCode::FORBIDDEN => {
+                    return Ok(Some(document(&json!({
+                        "Code": refusal.code,
+                        "Message": refusal.message,
+                        "LastUpdated": self.site.clock.now().to_string(),
+                    }))));
+                }
+                Err(refusal) => return Err(refusal),
             }
-            Err(refusal) => return Err(refusal),
         };
-        if served.has_waited && self.granted(asking, Some(name)).is_none() {
-            return Ok(None);
-        }
         let updated = self.updated(&served.snapshot);
         let body = formats::instance_metadata(&served.body, updated, shape == Shape::Extended);
         let body = body.ok_or_else(Refusal::warming)?;
@@ -255,31 +260,11 @@ impl Imds {
 
     /// Without an instance profile, of which credd knows none.
     fn info(&self, asking: Asking<'_>) -> Option<Response<Body>> {
-        let (_, snapshot) = self.own(asking)?;
+        let (_, snapshot) = asking.own()?;
         Some(document(&json!({
             "Code": "Success",
             "LastUpdated": self.updated(&snapshot).to_string(),
         })))
-    }
-
-    fn region(&self) -> Option<Response<Body>> {
-        let region = self.config.region.as_ref()?;
-        Some(page::text(region.as_str().to_owned()))
-    }
-
-    /// What SDKs read it for, and nothing that would have to be made up.
-    fn document(&self, asking: Asking<'_>) -> Option<Response<Body>> {
-        let region = self.config.region.as_ref()?;
-        let own = self.own(asking);
-        let held = own
-            .as_ref()
-            .and_then(|(_, snapshot)| snapshot.held.as_ref());
-        let account_id = held.and_then(|held| held.credentials().account_id.as_deref());
-        let mut facts = json!({ "region": region.as_str(), "version": DOCUMENT_VERSION });
-        if let Some(account_id) = account_id {
-            facts["accountId"] = account_id.into();
-        }
-        Some(document(&facts))
     }
 
     /// When the set in hand was made.
@@ -288,6 +273,31 @@ impl Imds {
         let made = held.map(|held| held.issued.unwrap_or(held.obtained));
         made.unwrap_or_else(|| self.site.clock.now())
     }
+}
+
+fn role(asking: Asking<'_>) -> Option<Response<Body>> {
+    let (granted, _) = asking.own()?;
+    Some(page::text(granted.grant.identity().as_str().to_owned()))
+}
+
+/// What SDKs read it for, and nothing that would have to be made up.
+fn identity_document(asking: Asking<'_>) -> Option<Response<Body>> {
+    let region = asking.terms.region.as_ref()?;
+    let own = asking.own();
+    let held = own
+        .as_ref()
+        .and_then(|(_, snapshot)| snapshot.held.as_ref());
+    let account_id = held.and_then(|held| held.credentials().account_id.as_deref());
+    let mut facts = json!({ "region": region.as_str(), "version": DOCUMENT_VERSION });
+    if let Some(account_id) = account_id {
+        facts["accountId"] = account_id.into();
+    }
+    Some(document(&facts))
+}
+
+fn region(asking: Asking<'_>) -> Option<Response<Body>> {
+    let region = asking.terms.region.as_ref()?;
+    Some(page::text(region.as_str().to_owned()))
 }
 
 /// Of the form of the instance identity document (EC2 User Guide, "Instance identity documents").

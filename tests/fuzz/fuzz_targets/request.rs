@@ -16,7 +16,7 @@ use credd::providers::{Provider, Providing};
 use credd::random::SystemDraws;
 use credd::refresh::{SnapshotReader, refresher};
 use credd::secret::Secret;
-use credd::serve::{Admins, Peer, Public, Site, serve_connection};
+use credd::serve::{Admins, InForce, Peer, Public, Site, Terms, serve_connection};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -129,16 +129,20 @@ impl Served {
             began: BootInstant::since_boot(Duration::ZERO),
             challenges: Challenges::new(used, Arc::clone(&clock), Warnings::default()),
             clock: Arc::clone(&clock),
-            identities: BTreeMap::from([(reader.identity().clone(), reader)]),
-            policy: Policy::new(Vec::new(), 1000, vec![IdentityName::default()]),
-            admins: Admins {
-                owner: 1000,
-                group: None,
-            },
             tokens,
             audit,
-            url: None,
-            token_files: Vec::new(),
+            terms: InForce::new(Terms {
+                identities: BTreeMap::from([(reader.identity().clone(), reader)]),
+                links: BTreeMap::new(),
+                policy: Policy::new(Vec::new(), 1000, vec![IdentityName::default()]),
+                admins: Admins {
+                    owner: 1000,
+                    group: None,
+                },
+                url: None,
+                token_files: Vec::new(),
+                imds: None,
+            }),
         };
         let served = Self {
             runtime,

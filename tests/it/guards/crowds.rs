@@ -386,7 +386,7 @@ fn assert_alice_is_served(
         before.rss_kib,
     ));
     assert!(
-        after.rss_kib < before.rss_kib + 32 * 1024,
+        after.rss_kib < before.rss_kib + 4 * 1024,
         "{before:?} {after:?}"
     );
 }

@@ -67,7 +67,7 @@ async fn herd(call: Call) {
     })
     .await
     .unwrap();
-    let url = daemon.site().url.clone().unwrap();
+    let url = daemon.site().terms.load().url.clone().unwrap();
     let address = url.strip_prefix("http://").unwrap().to_owned();
     let token = runtime_directory::token_file(&directory);
     let token = files::read_text_now(&token, 1000).unwrap().to_string();

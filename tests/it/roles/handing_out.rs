@@ -54,7 +54,7 @@ impl Served {
         })
         .await
         .unwrap();
-        let url = daemon.site().url.clone().unwrap();
+        let url = daemon.site().terms.load().url.clone().unwrap();
         let token = runtime_directory::token_file(&directory);
         let token = files::read_text_now(&token, 1000).unwrap().to_string();
         let site = Arc::clone(daemon.site());

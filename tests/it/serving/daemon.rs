@@ -136,7 +136,8 @@ impl InProcess {
             });
         });
         let (site, imds) = site.recv().unwrap();
-        let url = site.url.as_deref().unwrap();
+        let url = site.terms.load().url.clone();
+        let url = url.as_deref().unwrap();
         let token_file = runtime_directory::token_file(directory.path());
         let token = files::read_text_now(&token_file, 1024).unwrap();
         sinks::secret(&token);
