@@ -24,13 +24,15 @@
 //! |   | [`program`] | programs that credd runs, within limits |
 //! |   | [`state`] | what outlasts the process, in memory that the service manager keeps |
 //! |   | [`systemd`] | what the service manager is told, and what it hands over |
-//! |   | [`telemetry`] | the log |
-//! | 9 | [`credentials`] [`identity`] | the nouns |
-//! | 10 | [`retry`] | how long to wait before the next attempt |
+//! |   | [`telemetry`] | the log: one record, as text, as JSON, or with fields for the journal |
+//! | 9 | [`journal`] | journald's own protocol |
+//! |   | [`metrics`] | what is counted for a monitoring system: one table of declarations |
+//! | 10 | [`credentials`] [`identity`] | the nouns |
+//! | 11 | [`retry`] | how long to wait before the next attempt |
 //! |    | [`secret_place`] | where a secret that a config names is kept |
-//! | 11 | [`clock`] [`environment`] [`random`] | what differs from run to run, and is handed in |
-//! | 12 | [`secret`] | a text that is wiped, and not shown |
-//! | 13 | [`os`] | what only the operating system can do |
+//! | 12 | [`clock`] [`environment`] [`random`] | what differs from run to run, and is handed in |
+//! | 13 | [`secret`] | a text that is wiped, and not shown |
+//! | 14 | [`os`] | what only the operating system can do |
 //!
 //! # Tasks
 //!
@@ -86,8 +88,8 @@
 //!
 //! No secret on disk. No retry outside the refresher. No clock outside [`clock`], no chance
 //! outside [`random`]: a test winds the one and seeds the other. No `unsafe` outside [`os`]. No
-//! `cfg(test)` in product paths. No listener beyond this host. No IMDSv1. No long-lived key served.
-//! No plugin system.
+//! `cfg(test)` in product paths. No listener beyond this host, but for metrics where the config
+//! says so in as many words. No IMDSv1. No long-lived key served. No plugin system.
 
 pub mod cli;
 
@@ -112,6 +114,9 @@ pub mod program;
 pub mod state;
 pub mod systemd;
 pub mod telemetry;
+
+pub mod journal;
+pub mod metrics;
 
 pub mod credentials;
 pub mod identity;

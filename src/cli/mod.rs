@@ -11,10 +11,12 @@ mod exec;
 mod explain;
 mod get;
 mod health;
+mod log;
 mod mfa;
 mod order;
 mod output;
 mod pretend_aws;
+mod screen;
 mod sdk_environment;
 mod serve;
 mod status;
@@ -33,7 +35,6 @@ use crate::authz::TokenName;
 use crate::environment::Environment;
 use crate::identity::IdentityName;
 use crate::os::memory;
-use crate::telemetry;
 
 /// Keeps AWS credentials fresh and hands them to local programs, so that none of them holds
 /// long-lived keys.
@@ -65,8 +66,10 @@ enum Command {
     Mfa(MfaArguments),
     /// Show the tokens, replace one, or take one back
     Token(TokenArguments),
-    /// Exit with 0 if every identity has credentials
-    Health(Place),
+    /// Exit with 0 if every identity has credentials, or one
+    Health(HealthArguments),
+    /// Show what the daemon logs, or change it while it runs
+    Log(LogArguments),
     /// Show why an identity has the credentials that it has, or why a program does not use credd
     Explain(ExplainArguments),
     /// Say whom AWS takes an identity for
@@ -114,24 +117,18 @@ struct ServeArguments {
     /// What to log: a level, or levels by target [default: that in `CREDD_LOG`, or info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
-    /// How to write log lines
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    /// How to write log lines: with fields to the journal if that is where stderr goes, else as
+    /// text on stderr, unless said otherwise
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
     log_format: LogFormat,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogFormat {
+    Auto,
     Text,
     Json,
-}
-
-impl From<LogFormat> for telemetry::Format {
-    fn from(format: LogFormat) -> Self {
-        match format {
-            LogFormat::Text => Self::Text,
-            LogFormat::Json => Self::Json,
-        }
-    }
+    Journal,
 }
 
 #[derive(Debug, Args)]
@@ -232,6 +229,25 @@ struct ReportArguments {
 }
 
 #[derive(Debug, Args)]
+struct HealthArguments {
+    /// The identity [default: all]
+    identity: Option<IdentityName>,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+struct LogArguments {
+    /// What to log from now on: a level, or levels by target, as in `info,credd::refresh=debug`
+    filter: Option<String>,
+    /// Go back to what the daemon was started with
+    #[arg(long, conflicts_with = "filter")]
+    reset: bool,
+    #[command(flatten)]
+    report: ReportArguments,
+}
+
+#[derive(Debug, Args)]
 struct StatusArguments {
     #[command(flatten)]
     place: Place,
@@ -326,7 +342,8 @@ pub fn run() -> ExitCode {
         Command::Forget(arguments) => order::forget(&arguments, &environment),
         Command::Mfa(arguments) => mfa::run(&arguments, &environment),
         Command::Token(arguments) => token::run(&arguments, &environment),
-        Command::Health(place) => health::run(&place, &environment),
+        Command::Health(arguments) => health::run(&arguments, &environment),
+        Command::Log(arguments) => log::run(&arguments, &environment),
         Command::Explain(arguments) => explain::run(&arguments, &environment),
         Command::Whoami(arguments) => whoami::run(&arguments, environment),
         Command::Decode(arguments) => decode::run(&arguments, environment),

@@ -18,6 +18,9 @@ use crate::serve::{Access, Config, Listener, OwnSocket};
 pub(super) struct Doors {
     pub(super) public: Vec<(ListenerName, Listener)>,
     pub(super) imds: Vec<Listener>,
+    /// For what monitors credd, and whether it may do so from other hosts.
+    pub(super) monitoring: Vec<Listener>,
+    pub(super) may_be_monitored_from_beyond: bool,
     pub(super) admin: Listener,
     pub(super) locks: Vec<Lock>,
 }
@@ -91,6 +94,14 @@ impl Doors {
         for address in config.imds.iter().flat_map(|imds| &imds.listen) {
             imds.push(Listener::tcp(*address).await?);
         }
+        let mut monitoring = Vec::new();
+        for address in &config.metrics.listen {
+            monitoring.push(if address.ip().is_loopback() {
+                Listener::tcp(*address).await?
+            } else {
+                Listener::beyond(*address).await?
+            });
+        }
         // The commands find this one; a config may ask for another besides.
         let found = runtime_directory::public_socket(directory.path());
         public.push((ListenerName::unix(), Listener::unix(&found, access)?));
@@ -121,6 +132,8 @@ impl Doors {
         Ok(Self {
             public,
             imds,
+            monitoring,
+            may_be_monitored_from_beyond: config.metrics.beyond_this_host,
             admin,
             locks,
         })
@@ -129,7 +142,7 @@ impl Doors {
     /// The addresses of all TCP sockets.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let public = self.public.iter().map(|(_, listener)| listener);
-        let all = public.chain(&self.imds);
+        let all = public.chain(&self.imds).chain(&self.monitoring);
         all.filter_map(Listener::tcp_address).collect()
     }
 
@@ -138,6 +151,12 @@ impl Doors {
         let mut listeners = self.public.iter().map(|(_, listener)| listener);
         let address = listeners.find_map(Listener::tcp_address)?;
         Some(format!("http://{address}"))
+    }
+
+    /// The addresses of the listeners for what monitors credd.
+    pub(super) fn monitoring(&self) -> Vec<SocketAddr> {
+        let all = self.monitoring.iter();
+        all.filter_map(Listener::tcp_address).collect()
     }
 
     /// The addresses of the IMDS endpoint.

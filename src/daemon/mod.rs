@@ -35,7 +35,7 @@ use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
     self, Admin, Admins, BindError, Connections, Imds, ImdsConfig, ImdsTerms, InForce, Limits,
-    Public, Site, Terms, TokenOrders, Untold, Witness,
+    Monitoring, Public, Site, Terms, TokenOrders, Untold, Witness,
 };
 use crate::systemd::Inherited;
 use announcer::Announcer;
@@ -69,6 +69,7 @@ pub struct Parts {
 /// A daemon whose sockets are bound and whose identities are about to be refreshed.
 pub struct Daemon {
     site: Arc<Site>,
+    imds: Arc<Imds>,
     surroundings: Surroundings,
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
@@ -155,7 +156,6 @@ impl Daemon {
         let (audit, audit_writer) = audit::open(&config.audit, outlets, random::bytes())?;
         let admitted = Admitted::to(&directory, &config.serve, &policy, &config.tokens)?;
         let doors = Doors::open(&config.serve, &directory, admitted).await?;
-        let own = doors.addresses();
         let (token_keeper, token_orders) =
             TokenKeeper::open(&directory, config.tokens, Arc::clone(&clock))?;
         let outlasting = Outlasting::open(&mut inherited, &environment, &clock);
@@ -169,7 +169,11 @@ impl Daemon {
         );
         let surroundings = Surroundings {
             is_on_ec2,
-            ..outlasting.known_to(surroundings(environment, own, Arc::clone(&clock)))
+            ..outlasting.known_to(surroundings(
+                environment,
+                doors.addresses(),
+                Arc::clone(&clock),
+            ))
         }
         .with_challenges(Arc::clone(&challenges));
         let links = config.identities.clone();
@@ -196,10 +200,14 @@ impl Daemon {
             }),
             tokens: token_keeper.tokens(),
             audit,
+            metrics: Arc::clone(&surroundings.metrics),
+            started: clock.now(),
             challenges,
         });
+        let imds = Arc::new(Imds::new(Arc::clone(&site), &outlasting.keys.imds));
         Ok(Self {
             site,
+            imds,
             surroundings,
             identities,
             begun,
@@ -226,11 +234,17 @@ impl Daemon {
         self.doors.imds()
     }
 
+    /// Where what monitors credd is listened to.
+    pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
+        self.doors.monitoring()
+    }
+
     /// Runs until `stop` completes, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
         let connections = Connections::new(Arc::clone(&self.clock), self.limits, self.witness)
-            .knowing(self.site.terms.load().policy.known_users());
+            .knowing(self.site.terms.load().policy.known_users())
+            .counted(Arc::clone(&self.site.metrics));
         // Whoever crowds the public sockets keeps nobody off the admin socket.
         let apart = Arc::new(connections.apart(Limits::default()));
         let connections = Arc::new(connections);
@@ -241,6 +255,8 @@ impl Daemon {
         let Doors {
             public: listeners,
             imds: imds_listeners,
+            monitoring: monitoring_listeners,
+            may_be_monitored_from_beyond: beyond_this_host,
             admin: admin_listener,
             locks: _locks,
         } = self.doors;
@@ -249,15 +265,18 @@ impl Daemon {
             let serving = serve::serve(listener, name, public, connections, stopped.clone());
             listening.spawn(serving);
         }
-        let imds = Arc::new(Imds::new(
-            Arc::clone(&self.site),
-            self.state_keeper.imds_key(),
-        ));
         for listener in imds_listeners {
-            let (imds, connections) = (Arc::clone(&imds), Arc::clone(&connections));
+            let (imds, connections) = (Arc::clone(&self.imds), Arc::clone(&connections));
             let name = ListenerName::imds();
             let serving = serve::serve(listener, name, imds, connections, stopped.clone());
             listening.spawn(serving);
+        }
+        let monitoring = Arc::new(Monitoring {
+            site: Arc::clone(&self.site),
+            beyond_this_host,
+        });
+        for listener in monitoring_listeners {
+            listening.spawn(monitoring.serve(listener, &connections, stopped.clone()));
         }
         let admin = Arc::new(Admin {
             site: Arc::clone(&self.site),
@@ -311,10 +330,10 @@ impl Daemon {
     }
 }
 
-fn imds_terms(config: ImdsConfig, doors: &Doors) -> ImdsTerms {
+fn imds_terms(imds: ImdsConfig, doors: &Doors) -> ImdsTerms {
     ImdsTerms {
-        identity: config.identity,
-        region: config.region,
+        identity: imds.identity,
+        region: imds.region,
         hosts: doors.imds().iter().map(SocketAddr::ip).collect(),
     }
 }

@@ -13,7 +13,7 @@ use crate::providers::Surroundings;
 use crate::providers::shared_session::SharedSessions;
 use crate::providers::sts::UpstreamTime;
 use crate::refresh::Ledger;
-use crate::state::{self, Contents, KEY, Keys, Marker, Store};
+use crate::state::{self, Contents, Keys, Marker, Store};
 use crate::systemd::{Inherited, Notifier};
 
 /// Sets are written down this often at most. MFA sessions, which cost a person something, are
@@ -27,6 +27,7 @@ pub(super) struct Outlasting {
     pub(super) ledger: Ledger,
     sessions: SharedSessions,
     upstream_time: UpstreamTime,
+    pub(super) keys: Arc<Keys>,
     pub(super) keeper: StateKeeper,
 }
 
@@ -36,7 +37,7 @@ pub(super) struct StateKeeper {
     /// None where nobody keeps anything for the next start.
     store: Option<Store>,
     boot: Option<String>,
-    keys: Keys,
+    keys: Arc<Keys>,
     ledger: Ledger,
     sessions: SharedSessions,
     upstream_time: UpstreamTime,
@@ -78,10 +79,11 @@ impl Outlasting {
             (Ledger::default(), SharedSessions::default())
         };
         let upstream_time = UpstreamTime::lasting(upstream_at_boot, &**clock);
+        let keys = Arc::new(keys);
         let mut keeper = StateKeeper {
             store,
             boot: host::boot_id(),
-            keys,
+            keys: Arc::clone(&keys),
             ledger: ledger.clone(),
             sessions: sessions.clone(),
             upstream_time: upstream_time.clone(),
@@ -93,6 +95,7 @@ impl Outlasting {
             ledger,
             sessions,
             upstream_time,
+            keys,
             keeper,
         }
     }
@@ -153,11 +156,6 @@ fn begun(notifier: &Notifier) -> Option<Store> {
 }
 
 impl StateKeeper {
-    /// Seals the session tokens of the IMDS endpoint.
-    pub(super) fn imds_key(&self) -> &[u8; KEY] {
-        &self.keys.imds
-    }
-
     /// Never ends. When it is dropped all is written down, but for what has changed since it was
     /// last polled.
     pub(super) async fn run(mut self, mut stopping: watch::Receiver<bool>) {
@@ -186,7 +184,7 @@ impl StateKeeper {
         if let Some(store) = &mut self.store {
             store.save(Contents {
                 boot: self.boot.clone(),
-                keys: self.keys.clone(),
+                keys: (*self.keys).clone(),
                 upstream_at_boot: self.upstream_time.at_boot(&*self.clock),
                 sets: self.ledger.kept(now),
                 sessions: self.sessions.kept(now),

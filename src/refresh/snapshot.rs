@@ -62,6 +62,15 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [Self; 6] = [
+        Self::Warming,
+        Self::Fresh,
+        Self::Late,
+        Self::Stale,
+        Self::Expired,
+        Self::Failed,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Warming => "warming",
@@ -157,6 +166,13 @@ impl Snapshot {
     /// Whether clients get credentials.
     pub fn is_served(&self, now: Timestamp) -> bool {
         self.is_usable(now) && self.held.as_ref().is_some_and(Held::is_handed_out)
+    }
+
+    /// Whether it does what it is for: clients get credentials, or, where they never do, those
+    /// feed others.
+    pub fn is_ready(&self, now: Timestamp) -> bool {
+        let feeds_others = self.held.as_ref().is_some_and(|held| !held.is_handed_out());
+        self.is_served(now) || feeds_others
     }
 
     /// The set itself, for what is derived from it.

@@ -16,6 +16,7 @@ mod http;
 mod imds;
 mod imds_vectors;
 mod mfa;
+mod observability;
 mod process;
 mod profile_file_vectors;
 mod programs;
