@@ -9,7 +9,7 @@ mod snapshot;
 mod task;
 
 pub use held::{Expiry, Held};
-pub use identities::{Identities, Kept, Opened, Parts};
+pub use identities::{Changes, Identities, Kept, Opened, Parts};
 pub use schedule::{Life, after_failure, after_success, start_spread};
 pub use snapshot::{Answer, Snapshot, SnapshotReader, State, Trouble, Usable};
 pub use task::{Refresher, refresher};

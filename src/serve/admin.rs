@@ -11,6 +11,7 @@
 //! | `GET /v1/tokens` | every token's file, age and next rotation |
 //! | `POST /v1/tokens/rotate` | those of the one that replaces the token |
 //! | `POST /v1/tokens/revoke` | the same, and those before are refused |
+//! | `POST /v1/reload` | what has come of reading the config anew |
 //! | `GET /metrics` | what a monitoring system counts |
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use serde::Serialize;
 use super::explain::explanation;
 use super::guard::{self, Methods};
 use super::token_orders::{TokenAction, TokenOrders};
-use super::{Body, Endpoint, Peer, Refusal, Responding, Site, question, whole};
+use super::{Body, Endpoint, Peer, Refusal, ReloadOrders, Responding, Site, question, whole};
 use crate::api::{self, ExplainReport, FailureReport, IdentityStatus, StatusReport, WhichIdentity};
 use crate::authz::{Denial, Reason};
 use crate::clock::{BootInstant, Timestamp, timeout};
@@ -65,6 +66,7 @@ pub struct Admin {
     pub site: Arc<Site>,
     pub surroundings: Surroundings,
     pub tokens: TokenOrders,
+    pub reloads: ReloadOrders,
 }
 
 impl Endpoint for Admin {
@@ -120,6 +122,7 @@ impl Admin {
                 let (tokens, body) = (&self.tokens, request.into_body());
                 tokens.change(&self.site, body, TokenAction::Revoke).await
             }
+            (true, api::RELOAD) => self.reloads.reload().await,
             (true, api::MFA) => self.site.answer(request.into_body()).await,
             _ => Err(Refusal::not_found(
                 "there is nothing here; is this `credd` as old as the daemon?",

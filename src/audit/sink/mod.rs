@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::destination::Destination;
 use super::line::Line;
@@ -17,10 +18,11 @@ use log_file::LogFile;
 pub const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// The ends that lines may leave by.
+#[derive(Clone)]
 pub struct Outlets {
     /// The socket of journald: [`JOURNAL`].
     pub journal: PathBuf,
-    pub stderr: Box<dyn Write + Send>,
+    pub stderr: Arc<Mutex<dyn Write + Send>>,
     /// Where lines go if the config does not say.
     pub by_default: Destination,
 }
@@ -30,7 +32,7 @@ impl Outlets {
     pub fn to(stderr: impl Write + Send + 'static) -> Self {
         Self {
             journal: JOURNAL.into(),
-            stderr: Box::new(stderr),
+            stderr: Arc::new(Mutex::new(stderr)),
             by_default: Destination::Stderr,
         }
     }
@@ -97,12 +99,12 @@ pub(super) struct Written {
 }
 
 impl Sink {
-    pub(super) fn open(to: &Destination, outlets: Outlets) -> Result<Self, Unusable> {
+    pub(super) fn open(to: &Destination, outlets: &Outlets) -> Result<Self, Unusable> {
         let opened = match to {
-            Destination::Journal => Journal::open(outlets.journal).map(Self::Journal),
+            Destination::Journal => Journal::open(outlets.journal.clone()).map(Self::Journal),
             Destination::File(path) => LogFile::open(path).map(Self::File),
             Destination::Stderr => Ok(Self::Stream(Stream {
-                writer: outlets.stderr,
+                writer: Arc::clone(&outlets.stderr),
                 torn: Torn::default(),
             })),
         };
@@ -115,7 +117,10 @@ impl Sink {
         let outcome = match self {
             Self::Journal(journal) => journal.write(lines, &mut lost),
             Self::File(file) => file.write(lines),
-            Self::Stream(Stream { writer, torn }) => torn.write(&mut **writer, lines),
+            Self::Stream(Stream { writer, torn }) => {
+                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                torn.write(&mut *writer, lines)
+            }
         };
         Written { outcome, lost }
     }
@@ -123,7 +128,7 @@ impl Sink {
 
 /// Anything that takes bytes in order.
 pub(super) struct Stream {
-    writer: Box<dyn Write + Send>,
+    writer: Arc<Mutex<dyn Write + Send>>,
     torn: Torn,
 }
 

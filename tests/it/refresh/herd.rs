@@ -59,6 +59,8 @@ async fn herd(call: Call) {
         },
         environment: Arc::new(Environment::default()),
         runtime_directory: directory.clone(),
+        config_file: None,
+        confinement: credd::daemon::sandbox::Confinement::default(),
         is_on_ec2: false,
         outlets: credd::audit::Outlets::to(std::io::sink()),
         clock: Arc::clone(&clock) as SharedClock,

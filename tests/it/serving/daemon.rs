@@ -111,6 +111,8 @@ impl InProcess {
             environment: Arc::new(environment),
             outlets,
             runtime_directory: directory.path().to_owned(),
+            config_file: None,
+            confinement: credd::daemon::sandbox::Confinement::default(),
             is_on_ec2: false,
             clock,
             draws: |_| Box::new(SystemDraws),
