@@ -22,7 +22,7 @@
 //! |   | [`challenge`] | questions for a person, MFA codes, and those that are used up |
 //! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
 //! |   | [`program`] | programs that credd runs, within limits |
-//! |   | [`systemd`] | what the service manager is told |
+//! |   | [`systemd`] | what the service manager is told, and what it hands over |
 //! |   | [`telemetry`] | the log |
 //! | 9 | [`credentials`] [`identity`] | the nouns |
 //! | 10 | [`retry`] | how long to wait before the next attempt |

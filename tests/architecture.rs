@@ -29,7 +29,9 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: "rustix",
-        modules: &["os", "clock", "random", "audit", "serve", "daemon", "cli"],
+        modules: &[
+            "os", "clock", "random", "audit", "serve", "systemd", "daemon", "cli",
+        ],
         because: "system calls are for those who meet the system: not for decisions or protocols",
     },
     Home {

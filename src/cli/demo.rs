@@ -22,6 +22,7 @@ use crate::os::process;
 use crate::os::users::HostAccounts;
 use crate::random::SystemDraws;
 use crate::serve::{self, Connections, Limits, Listener, Witness};
+use crate::systemd::Inherited;
 use crate::telemetry;
 
 pub(super) fn run(environment: &Environment) -> Outcome {
@@ -48,6 +49,7 @@ pub(super) fn run(environment: &Environment) -> Outcome {
             config_file: None,
             confinement: Confinement::default(),
             runtime_directory: directory.0.clone(),
+            inherited: Inherited::default(),
             is_on_ec2: false,
             clock: Arc::clone(&shared),
             draws: |_| Box::new(SystemDraws),

@@ -28,7 +28,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::authz::TokenName;
 use crate::environment::Environment;
@@ -297,6 +297,11 @@ impl Failed {
 
 type Outcome = Result<ExitCode, Failed>;
 
+/// All that can be typed, for manual pages and completions.
+pub fn definition() -> clap::Command {
+    Arguments::command()
+}
+
 /// Runs the command that this process was started with.
 pub fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -363,10 +368,9 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failed>>) -> Result<T, Faile
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_well_defined() {
-        Arguments::command().debug_assert();
+        definition().debug_assert();
     }
 }

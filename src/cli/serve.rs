@@ -17,11 +17,14 @@ use crate::os::host::is_ec2_instance;
 use crate::os::{process, secret_memory};
 use crate::random::SystemDraws;
 use crate::serve::ReloadOrders;
+use crate::systemd::Inherited;
 use crate::telemetry;
 
 const DEFAULT_FILTER: &str = "info";
 
 pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcome {
+    // Before anything is opened.
+    let inherited = Inherited::of(&environment);
     let filter = arguments
         .log
         .as_deref()
@@ -31,6 +34,7 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
         arguments.log_format.into(),
     )
     .map_err(Failed::new)?;
+    let inherited = inherited.map_err(Failed::new)?;
     process::make_files_private();
     process::hide_memory();
     process::raise_descriptor_limit();
@@ -74,6 +78,7 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
             outlets,
             environment: Arc::new(environment),
             runtime_directory,
+            inherited,
             is_on_ec2: is_ec2_instance(Path::new(SYS)),
             clock: Arc::clone(&clock) as _,
             draws: |_| Box::new(SystemDraws),

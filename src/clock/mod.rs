@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use system::SystemClock;
+pub use system::{SystemClock, monotonic};
 pub use timestamp::Timestamp;
 
 /// A wait that a clock has begun.

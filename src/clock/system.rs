@@ -43,6 +43,12 @@ impl SystemClock {
     }
 }
 
+/// Since boot, suspend left out (`CLOCK_MONOTONIC`): the time that systemd is told. Nothing of credd's
+/// own goes by it.
+pub fn monotonic() -> Duration {
+    duration(rustix::time::clock_gettime(ClockId::Monotonic))
+}
+
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let now = rustix::time::clock_gettime(ClockId::Realtime);

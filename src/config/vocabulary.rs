@@ -158,3 +158,59 @@ fn joined<S: AsRef<str>>(words: &[S], last_by: &str) -> String {
         _ => words.concat(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    const MANUAL: &str = include_str!("../../deploy/packaging/credd.toml.5");
+
+    /// Each key with the heading above it, as `credd.toml(5)` has them.
+    fn documented() -> BTreeSet<(String, String)> {
+        let mut heading = "";
+        let mut keys = BTreeSet::new();
+        for (line, next) in MANUAL.lines().zip(MANUAL.lines().skip(1)) {
+            if let Some(text) = line.strip_prefix(".SS ") {
+                heading = text;
+            }
+            if let (".TP", Some(key)) = (line, next.strip_prefix(".B ")) {
+                keys.insert((heading.replace(r"\(dq", "\""), key.to_owned()));
+            }
+        }
+        keys
+    }
+
+    #[test]
+    fn the_manual_has_every_key_and_no_other() {
+        let of_tables = KEYS
+            .iter()
+            .filter(|(_, place)| ![TOP, SERVE].contains(place))
+            .map(|(key, place)| (place.trim_matches('`').to_owned(), (*key).to_owned()));
+        let of_providers = identity::keys_of_providers().map(|(provider, key)| {
+            let heading = format!("provider = \"{provider}\"");
+            (heading, key.to_owned())
+        });
+        let known: BTreeSet<_> = of_tables.chain(of_providers).collect();
+        let mut documented = documented();
+        // Of an MFA code's own table, known to the reader of that alone.
+        assert!(documented.remove(&("mfa-code".to_owned(), "command".to_owned())));
+        assert_eq!(documented, known);
+    }
+
+    #[test]
+    fn the_manual_has_every_table() {
+        let tables = KEYS
+            .iter()
+            .filter(|(_, place)| [TOP, SERVE].contains(place));
+        for (table, place) in tables {
+            let heading = match *place {
+                TOP => format!(".SS [{table}"),
+                _ => format!(".SS [serve.{table}"),
+            };
+            let is_there =
+                MANUAL.contains(&heading) || MANUAL.contains(&format!(".SS [[{table}]]"));
+            assert!(is_there, "{heading}");
+        }
+    }
+}

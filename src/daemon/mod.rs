@@ -37,6 +37,7 @@ use crate::serve::{
     Admin, Admins, BindError, Connections, ImdsTerms, InForce, ReloadOrders, Site, Terms,
     TokenFile, Untold, Witness,
 };
+use crate::systemd::Inherited;
 use announcer::{Announcer, Duties};
 use doors::{Admitted, Doors, Endpoints, Prepared};
 use reload::Reloader;
@@ -62,6 +63,8 @@ pub struct Parts {
     pub runtime_directory: PathBuf,
     /// What the process has given up for good.
     pub confinement: Confinement,
+    /// What the service manager has handed over.
+    pub inherited: Inherited,
     /// Whether this host is an EC2 instance.
     pub is_on_ec2: bool,
     pub clock: SharedClock,
@@ -72,7 +75,6 @@ pub struct Parts {
 /// A daemon whose sockets are bound and whose identities are about to be refreshed.
 pub struct Daemon {
     reloader: Reloader,
-    reloads: ReloadOrders,
     /// Bound, and not served from yet.
     doors: Prepared,
     begun: mpsc::UnboundedReceiver<Kept>,
@@ -175,6 +177,7 @@ impl Daemon {
             outlets,
             runtime_directory,
             confinement,
+            inherited: _,
             is_on_ec2,
             clock,
             draws,
@@ -218,7 +221,7 @@ impl Daemon {
             site: Arc::clone(&site),
             surroundings,
             tokens: token_orders,
-            reloads: reloads.clone(),
+            reloads,
         };
         let reloader = Reloader {
             endpoints: Endpoints::of(&site, admin, connections),
@@ -239,7 +242,6 @@ impl Daemon {
         };
         Ok(Self {
             reloader,
-            reloads,
             doors,
             begun,
             announcer,
@@ -260,7 +262,7 @@ impl Daemon {
 
     /// The way to order reloads.
     pub fn reloads(&self) -> ReloadOrders {
-        self.reloads.clone()
+        self.reloader.endpoints.admin.reloads.clone()
     }
 
     /// Runs until `stop` completes, then drains.

@@ -17,7 +17,7 @@ use super::{StartError, policy_of, terms_of};
 use crate::api::{IdentityChanges, ListenerChanges, ReloadReport, Unresolved};
 use crate::audit::{self, Redirection};
 use crate::authz::Policy;
-use crate::clock::timeout;
+use crate::clock::{self, timeout};
 use crate::config::{self, Config, LoadError, Located, Trust};
 use crate::credentials::described;
 use crate::http::OwnAddresses;
@@ -130,7 +130,8 @@ impl Reloader {
     }
 
     async fn reload(&mut self) -> ReloadReport {
-        self.notifier.status("reloading the config");
+        // What does not arrive is a matter of the service manager alone.
+        let _ = self.notifier.reloading(clock::monotonic());
         let (report, word) = match self.attempt().await {
             Ok(report) => {
                 let changes = &report.identities;
@@ -162,6 +163,7 @@ impl Reloader {
             }
         };
         self.duties.send_replace(Duties::of(&self.config, word));
+        let _ = self.notifier.ready();
         report
     }
 

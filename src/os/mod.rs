@@ -1,6 +1,7 @@
 //! What only the operating system can do; the only home of `unsafe`.
 
 pub mod cgroup;
+pub mod descriptors;
 pub mod files;
 pub mod host;
 pub mod memory;

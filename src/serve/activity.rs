@@ -76,27 +76,33 @@ impl Activity {
 
 /// Looks at an activity once per interval.
 pub(super) struct Watch {
+    activity: Arc<Activity>,
     clock: Arc<dyn Clock>,
     look: Sleep,
     seen: Seen,
 }
 
 impl Watch {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(activity: Arc<Activity>, clock: Arc<dyn Clock>) -> Self {
         Self {
+            activity,
             look: clock.deadline(INTERVAL),
             clock,
             seen: Seen::default(),
         }
     }
 
+    pub(super) fn activity(&self) -> Arc<Activity> {
+        Arc::clone(&self.activity)
+    }
+
     /// Waits until the connection should be closed. Nothing is lost if that is not waited for.
-    pub(super) async fn until_over(&mut self, activity: &Activity, peer: &Peer) {
+    pub(super) async fn until_over(&mut self, peer: &Peer) {
         loop {
             (&mut self.look).await;
             // A lease is its process's, whoever that has left the connection to.
-            let is_orphaned = activity.is_leased() && !peer.is_there();
-            if is_orphaned || self.seen.is_over(activity) {
+            let is_orphaned = self.activity.is_leased() && !peer.is_there();
+            if is_orphaned || self.seen.is_over(&self.activity) {
                 return;
             }
             self.look = self.clock.deadline(INTERVAL);

@@ -112,7 +112,7 @@ impl Site {
     /// show.
     fn presented(&self, peer: &Peer, headers: &HeaderMap) -> Arc<Presented> {
         if peer.transport() == Transport::Unix {
-            return Arc::new(Presented::Nothing);
+            return Presented::nothing();
         }
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let presented = self

@@ -1,5 +1,6 @@
 //! One client's connection, from its first byte to its end.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -13,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::activity::{Activity, Watch, Watched};
 use super::{Endpoint, Peer};
@@ -45,43 +46,47 @@ impl Stream for UnixStream {
     }
 }
 
-/// Serves until the client leaves, does nothing for too long, or `stop` says so.
+/// Serves until the client leaves, does nothing for too long, or `stop` says so. Nothing is read
+/// before there is room among the `beginners`, which is given back with the first request.
 pub async fn serve<S: Stream>(
     stream: S,
     peer: Arc<Peer>,
     endpoint: Arc<dyn Endpoint>,
+    beginners: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let activity = Activity::new();
-    let mut watch = Watch::new(Arc::clone(&clock));
-    tokio::select! {
+    let mut watch = Watch::new(Activity::new(), Arc::clone(&clock));
+    let begun = async {
+        let _ = stream.readable().await;
+        beginners.acquire_owned().await.ok()
+    };
+    let room = tokio::select! {
         biased;
-        _ = stream.readable() => {}
-        () = watch.until_over(&activity, &peer) => return,
+        room = begun => room,
+        () = watch.until_over(&peer) => return,
         // What is on its way is still answered.
-        _ = stop.wait_for(|&stop| stop) => {}
-    }
+        _ = stop.wait_for(|&stop| stop) => None,
+    };
     // Boxed, so that a client that says nothing takes no room for what it might say.
-    Box::pin(converse(
-        stream, peer, endpoint, activity, watch, clock, stop,
-    ))
-    .await;
+    Box::pin(converse(stream, peer, endpoint, room, watch, clock, stop)).await;
 }
 
 async fn converse<S: Stream>(
     stream: S,
     peer: Arc<Peer>,
     endpoint: Arc<dyn Endpoint>,
-    activity: Arc<Activity>,
+    room: Option<OwnedSemaphorePermit>,
     mut watch: Watch,
     clock: Arc<dyn Clock>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let service = service_fn(|request: Request<Incoming>| {
+    let (room, activity, asking) = (Cell::new(room), watch.activity(), Arc::clone(&peer));
+    let service = service_fn(move |request: Request<Incoming>| {
+        drop(room.take());
         let activity = Arc::clone(&activity);
         activity.serving();
-        let responding = Arc::clone(&endpoint).respond(request, Arc::clone(&peer));
+        let responding = Arc::clone(&endpoint).respond(request, Arc::clone(&asking));
         async move {
             let response = responding.await;
             match response.body() {
@@ -91,6 +96,7 @@ async fn converse<S: Stream>(
             Ok::<_, Infallible>(response)
         }
     });
+    let activity = watch.activity();
     let connection = hyper::server::conn::http1::Builder::new()
         .max_buf_size(HEAD_BYTES)
         // Needs a timer per request; the watch below does without.
@@ -105,7 +111,7 @@ async fn converse<S: Stream>(
     tokio::pin!(connection);
     tokio::select! {
         _ = &mut connection => return,
-        () = watch.until_over(&activity, &peer) => return,
+        () = watch.until_over(&peer) => return,
         _ = stop.wait_for(|&stop| stop) => {}
     }
     // Nothing of a lease is still to come: its holder leases again from the next daemon.

@@ -1,7 +1,5 @@
 //! How a caller on the Unix socket reaches the HTTP endpoint: where it is, and by which token.
 
-use std::sync::Arc;
-
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::terms::Visit;
@@ -19,7 +17,7 @@ pub(super) fn respond(
     let token_file = visit.token_file_for(peer, asked);
     if token_file.is_none() && asked.is_some() {
         // Whoever asks for what is not there, or not theirs, is told so.
-        visit.decide(peer, headers, Arc::new(Presented::Nothing), asked)?;
+        visit.decide(peer, headers, Presented::nothing(), asked)?;
     }
     let report = EndpointReport {
         url: visit.terms.url.clone(),

@@ -2,7 +2,6 @@
 //! and whatever ends it, an orderly end, a crash or a kill, ends the token.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -57,7 +56,7 @@ pub(super) async fn respond(
     let asked = request.identity.as_deref();
     // What was read may have taken its time.
     let visit = site.visit();
-    let granted = visit.decide(peer, headers, Arc::new(Presented::Nothing), asked)?;
+    let granted = visit.decide(peer, headers, Presented::nothing(), asked)?;
     let Some(url) = &visit.terms.url else {
         let message = "credd has no HTTP endpoint; add [serve.http] with an address to its config";
         return Err(Refusal::forbidden("ConfigurationError", message));

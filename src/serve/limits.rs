@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::Limits;
 use crate::authz::{Caller, ListenerName};
 use crate::clock::BootInstant;
@@ -24,6 +26,11 @@ const DESCRIPTORS: usize = 2;
 
 /// Descriptors for all else: listeners, upstreams, files, programs.
 const RESERVED: usize = 128;
+
+/// Connections of one caller that are read from at once before their first request is whole. An
+/// honest client's comes in one piece, so that none waits; those that send it byte by byte do, and
+/// wait without the 20 KiB that reading takes.
+const BEGINNERS: usize = 16;
 
 /// How long a caller may go on at twice its rate, after it has asked nothing for as long.
 const BURST: Duration = Duration::from_secs(2);
@@ -71,18 +78,22 @@ struct Accounts {
     tidy_at: usize,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Usage {
     connections: usize,
     /// When its requests so far would be over, had they come one by one at the rate allowed.
     busy_until: BootInstant,
+    beginners: Arc<Semaphore>,
 }
 
 impl Usage {
-    const NONE: Self = Self {
-        connections: 0,
-        busy_until: BootInstant::since_boot(Duration::ZERO),
-    };
+    fn none() -> Self {
+        Self {
+            connections: 0,
+            busy_until: BootInstant::since_boot(Duration::ZERO),
+            beginners: Arc::new(Semaphore::new(BEGINNERS)),
+        }
+    }
 
     /// Counts a request, unless it comes too soon after too many others.
     fn request(&mut self, per_second: u32, now: BootInstant) -> bool {
@@ -148,18 +159,21 @@ impl Ledger {
             taken if taken < crowd + rooms * self.room => limit.min(FEW),
             _ => 0,
         };
-        let usage = accounts.of.get(&holder).copied().unwrap_or(Usage::NONE);
-        if usage.connections >= allowed {
+        let usage = accounts.of.get(&holder);
+        if usage.map_or(0, |usage| usage.connections) >= allowed {
             return None;
         }
         accounts.tidy(now);
         accounts.taken += 1;
-        let account = accounts.of.entry(holder.clone()).or_insert(Usage::NONE);
+        let account = accounts.of.entry(holder.clone());
+        let account = account.or_insert_with(Usage::none);
         account.connections += 1;
+        let beginners = Arc::clone(&account.beginners);
         drop(accounts);
         Some(Place {
             ledger: Arc::clone(self),
             holder,
+            beginners,
         })
     }
 
@@ -188,9 +202,15 @@ impl Accounts {
 pub(super) struct Place {
     ledger: Arc<Ledger>,
     holder: Holder,
+    beginners: Arc<Semaphore>,
 }
 
 impl Place {
+    /// Its holder's room for connections whose first request is not whole yet.
+    pub(super) fn beginners(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.beginners)
+    }
+
     /// Whether its holder may make one more request now; it is counted then.
     pub(super) fn request(&self, now: BootInstant) -> bool {
         let mut accounts = self.ledger.accounts();

@@ -11,19 +11,16 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send, sockopt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::limited::Limited;
 use super::limits::{Holder, Ledger};
-use super::unix_socket::{self, Access};
+use super::unix_socket::{self, Access, BACKLOG};
 use super::{Endpoint, Limits, Peer, Refusal, Witness, connection};
 use crate::authz::ListenerName;
 use crate::clock::Clock;
 use crate::os::process;
-
-/// Connections that wait in the kernel until they are taken.
-const BACKLOG: u32 = 1024;
 
 /// After running out of descriptors or memory: long enough not to spin, short enough not to be
 /// noticed by an SDK that waits a second.
@@ -103,7 +100,7 @@ impl Listener {
                 tracing::warn!(%address, %error, "cannot listen on the loopback device alone");
             }
             socket.bind(address)?;
-            let listener = socket.listen(BACKLOG)?;
+            let listener = socket.listen(BACKLOG.into())?;
             restrain(&listener, address)?;
             Ok(Self::Tcp(listener))
         };
@@ -283,6 +280,7 @@ pub async fn serve(
             accepted.tell(&too_many);
             continue;
         };
+        let beginners = place.beginners();
         let endpoint = Arc::new(Limited {
             endpoint: Arc::clone(&endpoint),
             place,
@@ -290,7 +288,7 @@ pub async fn serve(
         });
         let (ended, stop) = (connections.ended(), stop.clone());
         under_way.spawn(async move {
-            dispatch(accepted, Arc::new(peer), endpoint, clock, stop).await;
+            dispatch(accepted, Arc::new(peer), endpoint, beginners, clock, stop).await;
             ended.notify_one();
         });
     }
@@ -336,12 +334,17 @@ async fn dispatch(
     accepted: Accepted,
     peer: Arc<Peer>,
     endpoint: Arc<dyn Endpoint>,
+    beginners: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     stop: watch::Receiver<bool>,
 ) {
     match accepted {
-        Accepted::Unix(stream) => connection::serve(stream, peer, endpoint, clock, stop).await,
-        Accepted::Tcp(stream, _) => connection::serve(stream, peer, endpoint, clock, stop).await,
+        Accepted::Unix(stream) => {
+            connection::serve(stream, peer, endpoint, beginners, clock, stop).await;
+        }
+        Accepted::Tcp(stream, _) => {
+            connection::serve(stream, peer, endpoint, beginners, clock, stop).await;
+        }
     }
 }
 

@@ -31,7 +31,7 @@ impl Access {
 }
 
 /// Connections that the kernel keeps until they are taken.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: u16 = 1024;
 
 /// Binds a socket at `path`, in a directory that nobody else may write to. The caller holds the
 /// lock that says that no other instance serves there, so a socket that is there is a leftover.
@@ -43,7 +43,7 @@ pub(super) fn bind(path: &Path, access: Access) -> io::Result<UnixListener> {
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     give(path, process::effective_uid(), access)?;
-    rustix::net::listen(&socket, BACKLOG)?;
+    rustix::net::listen(&socket, BACKLOG.into())?;
     UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
 }
 
@@ -132,6 +132,34 @@ mod tests {
         }
         let kept = crate::os::files::read_text_now(&file, 100).unwrap();
         assert_eq!(*kept, "precious");
+    }
+
+    /// What a racer may have put under the name between the binding and this.
+    #[test]
+    fn what_stands_in_the_place_of_the_socket_is_not_given_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        let (file, link) = (place("file"), place("link"));
+        crate::os::files::write_private(&file, b"precious").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let (socket, other_name) = (place("socket"), place("other name"));
+        let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::hard_link(&socket, &other_name).unwrap();
+        let open_to_all = Access {
+            mode: 0o666,
+            ..Access::PRIVATE
+        };
+        for path in [&file, &link, &socket] {
+            let error = give(path, process::effective_uid(), open_to_all).unwrap_err();
+            assert!(error.to_string().contains("something else"), "{error}");
+        }
+        for path in [&file, &socket] {
+            assert_eq!(std::fs::metadata(path).unwrap().mode() & 0o777, 0o600);
+        }
+        std::fs::remove_file(&other_name).unwrap();
+        give(&socket, process::effective_uid(), open_to_all).unwrap();
+        assert_eq!(std::fs::metadata(&socket).unwrap().mode() & 0o777, 0o666);
     }
 
     #[tokio::test]

@@ -95,6 +95,7 @@ impl Ground {
             runtime_directory: self.directory.path().to_owned(),
             config_file: None,
             confinement: credd::daemon::sandbox::Confinement::default(),
+            inherited: credd::systemd::Inherited::default(),
             is_on_ec2: false,
             clock: Arc::clone(&self.clock) as SharedClock,
             draws: |_| Box::new(credd::random::SystemDraws),

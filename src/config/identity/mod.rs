@@ -60,6 +60,14 @@ pub(super) fn has_key(key: &str) -> bool {
         .any(|provider| provider.keys.contains(&key))
 }
 
+/// Every provider with each of its keys.
+#[cfg(test)]
+pub(super) fn keys_of_providers() -> impl Iterator<Item = (&'static str, &'static str)> {
+    PROVIDERS
+        .iter()
+        .flat_map(|provider| provider.keys.iter().map(|key| (provider.name, *key)))
+}
+
 /// Whether the values of such a key are never shown.
 pub(super) fn hides(key: &str) -> bool {
     PROVIDERS

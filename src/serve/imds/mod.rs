@@ -120,9 +120,9 @@ impl Asking<'_> {
 
     /// What the caller gets of what it asks for; to EC2's clients everything else is not there.
     fn granted(self, asked: Option<&str>) -> Option<Granted> {
-        let decision =
-            self.visit
-                .decide(self.peer, self.headers, Arc::new(Presented::Nothing), asked);
+        let decision = self
+            .visit
+            .decide(self.peer, self.headers, Presented::nothing(), asked);
         decision.ok()
     }
 }

@@ -21,7 +21,7 @@ use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// In an input, the token that opens.
 const MARK: &[u8] = b"{token}";
@@ -170,7 +170,9 @@ impl Served {
         let peer = Arc::new(Peer::unknown(ListenerName::http()));
         let (_never, stop) = watch::channel(false);
         let clock = Arc::clone(&self.clock);
-        let serving = serve_connection(server, peer, self.endpoint.clone(), clock, stop);
+        let endpoint = self.endpoint.clone();
+        let room = Arc::new(Semaphore::new(1));
+        let serving = serve_connection(server, peer, endpoint, room, clock, stop);
         let mut received = Vec::new();
         self.runtime.block_on(async {
             let writing = async {

@@ -168,7 +168,7 @@ fn a_session_with_mfa_outlives_reloads_and_no_code_is_asked_again() {
         assert_eq!(aws.count(Call::AssumeRole), 1);
         // A role beside it, and the first one changed: the session is the same.
         let after = [
-            http.clone(),
+            http,
             keys_and_session(),
             role("deploy", DEPLOY, "lifetime = \"30m\"\n"),
             role("audit", AUDIT, ""),

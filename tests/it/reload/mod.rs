@@ -37,8 +37,8 @@ fn container(name: &str, uri: &str) -> String {
     format!("[identity.{name}]\nprovider = \"container\"\nuri = \"{uri}\"\n")
 }
 
-fn listening(address: impl ToString) -> String {
-    format!("[serve.http]\nlisten = [\"{}\"]\n", address.to_string())
+fn listening(address: impl std::fmt::Display) -> String {
+    format!("[serve.http]\nlisten = [\"{address}\"]\n")
 }
 
 fn list<'a>(report: &'a Value, what: &str, which: &str) -> Vec<&'a str> {

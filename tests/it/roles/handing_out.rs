@@ -45,6 +45,7 @@ impl Served {
         let daemon = Daemon::start(credd::daemon::Parts {
             config_file: None,
             confinement: credd::daemon::sandbox::Confinement::default(),
+            inherited: credd::systemd::Inherited::default(),
             is_on_ec2: false,
             config,
             environment: ground.environment(),

@@ -113,6 +113,7 @@ impl InProcess {
             runtime_directory: directory.path().to_owned(),
             config_file: None,
             confinement: credd::daemon::sandbox::Confinement::default(),
+            inherited: credd::systemd::Inherited::default(),
             is_on_ec2: false,
             clock,
             draws: |_| Box::new(SystemDraws),
