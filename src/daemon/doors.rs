@@ -12,7 +12,7 @@ use crate::authz::{ListenerName, Policy, TokenName};
 use crate::config::TokenSettings;
 use crate::os::process;
 use crate::os::users::{Accounts, HostAccounts};
-use crate::serve::{Access, Config, Listener, OwnSocket};
+use crate::serve::{Access, Admins, Config, Listener, OwnSocket};
 
 /// Everything that listens, and the locks of what lies outside the runtime directory.
 pub(super) struct Doors {
@@ -31,7 +31,7 @@ pub(super) struct Admitted {
     /// Callers on the public one, whom rules may admit.
     others: bool,
     /// The group of the admin socket.
-    pub(super) admins: Option<u32>,
+    admins: Option<u32>,
 }
 
 impl Admitted {
@@ -55,6 +55,14 @@ impl Admitted {
             to_tokens: tokens.values().any(TokenSettings::lets_others_read),
         })?;
         Ok(admitted)
+    }
+
+    /// Who may give orders.
+    pub(super) fn admins(self) -> Admins {
+        Admins {
+            owner: process::effective_uid(),
+            group: self.admins,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod token_file;
 mod token_keeper;
 mod unusable;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::audit;
-use crate::authz::{ListenerName, Policy};
+use crate::authz::{ListenerName, Policy, Rule};
 use crate::challenge::{Challenges, UsedCodes};
 use crate::clock::{SharedClock, timeout};
 use crate::config::{self, Config};
@@ -31,11 +32,12 @@ use crate::http::{Client, Proxies, Roots};
 use crate::identity::IdentityName;
 use crate::os::{memory, process};
 use crate::providers::Surroundings;
+use crate::providers::chain::Link;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
-    self, Admin, Admins, BindError, Connections, Imds, ImdsConfig, ImdsTerms, InForce, Limits,
-    Monitoring, Public, Site, Terms, TokenOrders, Untold, Witness,
+    self, Admin, BindError, Connections, Imds, ImdsConfig, ImdsTerms, InForce, Limits, Monitoring,
+    Public, Site, Terms, TokenOrders, Untold, Witness,
 };
 use crate::systemd::Inherited;
 use announcer::Announcer;
@@ -149,9 +151,7 @@ impl Daemon {
         } = parts;
         let witness = Witness::default();
         witness.suffices_for(&config.allow, &config.serve.tcp_addresses())?;
-        let owner = process::effective_uid();
-        let names = config.identities.keys().filter(|name| !name.is_narrowed());
-        let policy = Policy::new(config.allow, owner, names.cloned().collect());
+        let policy = policy(config.allow, &config.identities);
         let directory = RuntimeDirectory::claim(runtime_directory)?;
         let (audit, audit_writer) = audit::open(&config.audit, outlets, random::bytes())?;
         let admitted = Admitted::to(&directory, &config.serve, &policy, &config.tokens)?;
@@ -167,15 +167,12 @@ impl Daemon {
             Arc::clone(&clock),
             config.identities.len(),
         );
+        let surroundings = surroundings(environment, doors.addresses(), Arc::clone(&clock));
         let surroundings = Surroundings {
             is_on_ec2,
-            ..outlasting.known_to(surroundings(
-                environment,
-                doors.addresses(),
-                Arc::clone(&clock),
-            ))
-        }
-        .with_challenges(Arc::clone(&challenges));
+            challenges: Arc::clone(&challenges),
+            ..outlasting.known_to(surroundings)
+        };
         let links = config.identities.clone();
         let parts = refresh::Parts {
             surroundings: surroundings.clone(),
@@ -190,10 +187,7 @@ impl Daemon {
                 identities: identities.readers(),
                 links,
                 policy,
-                admins: Admins {
-                    owner,
-                    group: admitted.admins,
-                },
+                admins: admitted.admins(),
                 url: doors.url(),
                 token_files: token_keeper.files(),
                 imds: config.serve.imds.map(|imds| imds_terms(imds, &doors)),
@@ -285,13 +279,8 @@ impl Daemon {
         });
         let ended = connections.ended();
         let name = ListenerName::admin();
-        listening.spawn(serve::serve(
-            admin_listener,
-            name,
-            admin,
-            apart,
-            stopped.clone(),
-        ));
+        let serving = serve::serve(admin_listener, name, admin, apart, stopped.clone());
+        listening.spawn(serving);
 
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
@@ -328,6 +317,12 @@ impl Daemon {
         tracing::info!("stopped");
         outcome
     }
+}
+
+/// `rules` on those identities that callers can name.
+fn policy(rules: Vec<Rule>, identities: &BTreeMap<IdentityName, Vec<Link>>) -> Policy {
+    let names = identities.keys().filter(|name| !name.is_narrowed());
+    Policy::new(rules, process::effective_uid(), names.cloned().collect())
 }
 
 fn imds_terms(imds: ImdsConfig, doors: &Doors) -> ImdsTerms {
