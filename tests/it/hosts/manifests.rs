@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use credd::environment::Environment;
 use credd::os::files;
 use serde::Deserialize;
 
@@ -33,10 +34,11 @@ struct Found {
 
 #[test]
 fn manifests_are_what_their_readers_take_and_ask_for_what_their_configs_have() {
-    let Some(clients) = std::env::var_os("CREDD_CLIENTS") else {
+    let environment = Environment::of_process();
+    let Some(clients) = environment.variable("CREDD_CLIENTS") else {
         return skipped("CREDD_CLIENTS does not name a folder that tests/prepare made");
     };
-    let python = Path::new(&clients).join("venv/bin/python");
+    let python = Path::new(clients).join("venv/bin/python");
     let judges = [
         "-c",
         "import botocore, compose_spec, kubernetes_validate, yaml",
