@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use credd::clock::{Clock, Timestamp};
+use credd::clock::{Clock, SystemClock, Timestamp};
 use credd::metrics::{Kind, declared};
 use credd::providers::chain::Link;
 use credd::providers::imds;
@@ -16,6 +17,7 @@ use super::{Samples, asked, get, promtool, text};
 use crate::serving::clock::HandClock;
 use crate::serving::daemon::{self, InProcess};
 use crate::serving::eventually;
+use crate::serving::program::Place;
 use crate::serving::upstream::{self, Answer, Upstream};
 use crate::serving::wire::exchange;
 
@@ -360,4 +362,22 @@ fn one_that_is_said_to_be_for_other_hosts_goes_by_any_name() {
         403
     );
     assert_eq!(ask("GET /v1/credentials HTTP/1.1\r\nHost: a\r\n\r\n"), 404);
+}
+
+#[test]
+fn reloads_are_counted_by_their_outcome() {
+    let expiry = SystemClock::new().now().plus(HOURS);
+    let upstream = Upstream::answering(upstream::credentials(expiry));
+    let place = Place::new(&[("default", upstream.uri("/"))]);
+    let _daemon = place.serve();
+    assert!(place.run(&["reload"]).is_success());
+    credd::os::files::write_private(&place.config(), b"[nothing]\n").unwrap();
+    assert_eq!(place.run(&["reload"]).code(), Some(1));
+    let admin = place.runtime().join("admin/credd.sock");
+    let page = text(asked(&mut UnixStream::connect(admin).unwrap(), "/metrics"));
+    let samples = Samples::parse(&page);
+    for outcome in ["applied", "refused"] {
+        let sample = format!("credd_reloads_total{{outcome=\"{outcome}\"}}");
+        assert_eq!(samples.value(&sample), "1", "{outcome}");
+    }
 }
