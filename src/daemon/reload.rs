@@ -22,6 +22,7 @@ use crate::config::{self, Config, LoadError, Located, Trust};
 use crate::credentials::described;
 use crate::http::OwnAddresses;
 use crate::identity::IdentityName;
+use crate::metrics::ReloadOutcome;
 use crate::refresh::{self, Opened, Usable};
 use crate::serve::{ReloadOrder, Site};
 use crate::systemd::Notifier;
@@ -134,6 +135,7 @@ impl Reloader {
         let _ = self.notifier.reloading(clock::monotonic());
         let (report, word) = match self.attempt().await {
             Ok(report) => {
+                self.site.metrics.reloads.add(ReloadOutcome::Applied);
                 let changes = &report.identities;
                 tracing::info!(
                     started = ?changes.started,
@@ -148,6 +150,7 @@ impl Reloader {
                 (report, "")
             }
             Err(refused) => {
+                self.site.metrics.reloads.add(ReloadOutcome::Refused);
                 let problem = refused.to_string();
                 tracing::error!(
                     %problem,
