@@ -51,6 +51,9 @@
 //! | memory | process | connections ended | |
 //! | signals | process | SIGTERM, SIGINT | stop |
 //!
+//! As the first process of a container the program does all that in a child of it, which it passes
+//! signals on to: what was the first process waits for orphans ([`os::init`]).
+//!
 //! # The life of a credential
 //!
 //! A [`refresh::Refresher`] is the only caller of its provider, so no second call can be under

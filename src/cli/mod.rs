@@ -11,6 +11,7 @@ mod exec;
 mod explain;
 mod get;
 mod health;
+mod install;
 mod log;
 mod mfa;
 mod order;
@@ -34,7 +35,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::authz::TokenName;
 use crate::environment::Environment;
 use crate::identity::IdentityName;
-use crate::os::memory;
+use crate::os::init::{self, Role};
+use crate::os::{memory, process, users};
 
 /// Keeps AWS credentials fresh and hands them to local programs, so that none of them holds
 /// long-lived keys.
@@ -78,8 +80,17 @@ enum Command {
     Decode(DecodeArguments),
     /// Check the config file, and cite every problem in it
     Check(CheckArguments),
+    /// Copy this program, for containers that use it and have no other way to get it
+    Install(InstallArguments),
     /// Try everything against a pretend AWS; needs no account
     Demo,
+}
+
+impl Command {
+    /// Whether it is what a container is started for, and has programs of its own beneath it.
+    fn runs_on(&self) -> bool {
+        matches!(self, Self::Serve(_) | Self::Exec(_) | Self::Demo)
+    }
 }
 
 /// Which daemon is meant.
@@ -92,7 +103,8 @@ struct Place {
 
 #[derive(Debug, Args)]
 struct ConfigArguments {
-    /// The config file [default: that in `CREDD_CONFIG`, /etc/credd/credd.toml, or your own config]
+    /// The config file [default: that in `CREDD_CONFIG`, the text in `CREDD_CONFIG_CONTENT`,
+    /// /etc/credd/credd.toml, or your own config]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -282,6 +294,13 @@ struct WhoamiArguments {
 }
 
 #[derive(Debug, Args)]
+struct InstallArguments {
+    /// The directory of a volume, or a file there
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+}
+
+#[derive(Debug, Args)]
 struct DecodeArguments {
     /// The encoded message, or an error text that holds it [default: what stands on standard input]
     message: Option<String>,
@@ -331,6 +350,23 @@ pub fn run() -> ExitCode {
         }
     };
     memory::limit_arenas();
+    users::load_no_modules();
+    if arguments.command.runs_on() {
+        match init::divide() {
+            Ok(Role::Program) => {}
+            Ok(Role::First(first)) => {
+                process::hide_memory();
+                Environment::wipe_original();
+                return ExitCode::from(first.wait());
+            }
+            Err(error) => {
+                output::error(&format!(
+                    "cannot start a process in this container: {error}"
+                ));
+                return ExitCode::FAILURE;
+            }
+        }
+    }
     let environment = Environment::of_process();
     let outcome = match arguments.command {
         Command::Serve(arguments) => serve::run(arguments, environment),
@@ -348,6 +384,7 @@ pub fn run() -> ExitCode {
         Command::Whoami(arguments) => whoami::run(&arguments, environment),
         Command::Decode(arguments) => decode::run(&arguments, environment),
         Command::Check(arguments) => check::run(&arguments, environment),
+        Command::Install(arguments) => install::run(&arguments),
         Command::Demo => demo::run(&environment),
     };
     outcome.unwrap_or_else(|failed| {

@@ -254,6 +254,12 @@ impl SnapshotReader {
         self.order(Order::Demand);
     }
 
+    /// Says that others are held back until there is a first set, as a container's app is until its
+    /// sidecar is healthy: like [`demand`](Self::demand), but what was forgotten stays forgotten.
+    pub fn begin(&self) {
+        self.order(Order::Begin);
+    }
+
     /// Makes an attempt now, whatever the schedule says.
     pub fn refresh(&self) {
         self.order(Order::Refresh);

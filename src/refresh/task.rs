@@ -136,8 +136,9 @@ impl Refresher {
     fn obey(&mut self, order: Order, due: BootInstant) -> BootInstant {
         let now = self.keeper.clock.boot();
         match order {
-            Order::Demand if self.keeper.snapshot.attempts > 0 => due,
-            Order::Demand => now,
+            Order::Demand | Order::Begin if self.keeper.snapshot.attempts > 0 => due,
+            Order::Begin if due == BootInstant::NEVER => due,
+            Order::Demand | Order::Begin => now,
             Order::Refresh => {
                 self.provider.renew();
                 now

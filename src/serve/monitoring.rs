@@ -118,6 +118,8 @@ impl Site {
             if only.is_some_and(|only| only != name) || query.excluded.contains(&name) {
                 continue;
             }
+            // Whoever asks may hold others back until then.
+            reader.begin();
             let snapshot = reader.load();
             let is_ready = snapshot.is_ready(now);
             are_ready &= is_ready;

@@ -12,6 +12,7 @@ mod commands;
 mod config_cases;
 mod endpoint_vectors;
 mod guards;
+mod hosts;
 mod http;
 mod imds;
 mod imds_vectors;
