@@ -110,7 +110,7 @@ impl Held {
     pub fn kept(
         &self,
         identity: Option<Mark>,
-        definition: Mark,
+        basis: Mark,
         due: Option<BootInstant>,
     ) -> Option<KeptSet> {
         let at_the_latest = match self.expiry {
@@ -120,7 +120,7 @@ impl Held {
         };
         Some(KeptSet {
             identity,
-            definition,
+            basis,
             credentials: Arc::clone(&self.credentials),
             at_the_latest,
             source: self.source.to_string(),
