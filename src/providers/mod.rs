@@ -1,9 +1,9 @@
 //! The ways to obtain credentials, one file each. No provider retries, caches or spawns.
 
 pub mod assume_role;
-pub mod basis;
 pub mod chain;
 pub mod container;
+pub mod definition;
 mod environment;
 pub mod imds;
 pub mod keys;

@@ -110,7 +110,7 @@ impl Held {
     pub fn kept(
         &self,
         identity: Option<Mark>,
-        basis: Mark,
+        definition: Mark,
         due: Option<BootInstant>,
     ) -> Option<KeptSet> {
         let at_the_latest = match self.expiry {
@@ -120,7 +120,7 @@ impl Held {
         };
         Some(KeptSet {
             identity,
-            basis,
+            definition,
             credentials: Arc::clone(&self.credentials),
             at_the_latest,
             source: self.source.to_string(),

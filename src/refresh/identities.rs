@@ -12,8 +12,8 @@ use super::task::{Refresher, refresher};
 use crate::clock::SharedClock;
 use crate::credentials::{Credentials, Failure};
 use crate::identity::IdentityName;
-use crate::providers::basis::Basis;
 use crate::providers::chain::{self, Link};
+use crate::providers::definition::Definition;
 use crate::providers::source::{Current, News, Source, SourceIdentity, Sources};
 use crate::providers::{Context, Surroundings};
 use crate::random::Draws;
@@ -124,9 +124,9 @@ impl Identities {
             links,
             is_served,
         } = keeping.recipe(source, on_behalf);
-        let basis = Basis::of(source, &links, is_served, &keeping.named);
+        let definition = Definition::of(source, &links, is_served, &keeping.named);
         let environment = Arc::clone(&keeping.parts.surroundings.environment);
-        let page = keeping.parts.ledger.page(basis, environment);
+        let page = keeping.parts.ledger.page(definition, environment);
         // Not under the lock: a provider opens its own source.
         let context = Context {
             identity: name.clone(),

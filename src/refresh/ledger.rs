@@ -11,11 +11,11 @@ use super::held::Held;
 use crate::clock::{BootInstant, SharedClock, Timestamp, timeout};
 use crate::environment::Environment;
 use crate::identity::IdentityName;
-use crate::providers::basis::Basis;
+use crate::providers::definition::Definition;
 use crate::state::{KeptSet, Mark, Marker};
 
 /// Files that say who somebody is may be on a network that hangs; then nothing is kept or restored.
-const JUDGING: Duration = Duration::from_secs(5);
+const DEFINING: Duration = Duration::from_secs(5);
 
 /// None where nothing outlasts the process.
 #[derive(Debug, Clone, Default)]
@@ -69,11 +69,11 @@ impl Ledger {
     }
 
     /// The page of an identity that is about to be refreshed.
-    pub(super) fn page(&self, basis: Basis, environment: Arc<Environment>) -> Page {
+    pub(super) fn page(&self, definition: Definition, environment: Arc<Environment>) -> Page {
         Page(self.0.clone().map(|book| Written {
             number: book.number(),
             book,
-            basis,
+            definition,
             environment,
         }))
     }
@@ -112,39 +112,39 @@ pub(super) struct Page(Option<Written>);
 struct Written {
     book: Arc<Book>,
     number: u64,
-    basis: Basis,
+    definition: Definition,
     environment: Arc<Environment>,
 }
 
 impl Page {
     /// What decides which set the identity has, as of now. None where nothing outlasts the process,
     /// and where nobody can tell.
-    pub(super) async fn basis(&self, clock: &SharedClock) -> Option<Mark> {
+    pub(super) async fn definition(&self, clock: &SharedClock) -> Option<Mark> {
         let Written {
             book,
-            basis,
+            definition,
             environment,
             ..
         } = self.0.as_ref()?;
-        let marking = basis.mark(&book.marker, environment);
-        timeout(&**clock, JUDGING, marking).await.ok().flatten()
+        let marking = definition.mark(&book.marker, environment);
+        timeout(&**clock, DEFINING, marking).await.ok().flatten()
     }
 
     /// What an earlier process has left for the identity, if it is still what that stands for. What
     /// it left for another meaning of the same name goes. Where nobody can tell it stays.
-    pub(super) fn take(&self, basis: Option<Mark>) -> Option<KeptSet> {
+    pub(super) fn take(&self, definition: Option<Mark>) -> Option<KeptSet> {
         let Written {
             book,
             number,
-            basis: own,
+            definition: defined,
             ..
         } = self.0.as_ref()?;
-        let basis = basis?;
+        let definition = definition?;
         let mut entries = book.lock();
-        let is_it = |set: &KeptSet| set.basis == basis;
+        let is_it = |set: &KeptSet| set.definition == definition;
         let at = entries.left.iter().position(is_it);
         let set = at.map(|at| entries.left.swap_remove(at));
-        entries.drop_left(book.identity(own.name()));
+        entries.drop_left(book.identity(defined.name()));
         if let Some(set) = &set {
             entries.held.insert(*number, set.clone());
         }
@@ -153,18 +153,18 @@ impl Page {
 
     /// Enters what the identity holds now. Nothing where it would be of no use later: without an
     /// end, or where nobody can tell what it stands for.
-    pub(super) fn hold(&self, held: &Held, basis: Option<Mark>, due: Option<BootInstant>) {
+    pub(super) fn hold(&self, held: &Held, definition: Option<Mark>, due: Option<BootInstant>) {
         let Some(Written {
             book,
             number,
-            basis: own,
+            definition: defined,
             ..
         }) = &self.0
         else {
             return;
         };
-        let identity = book.identity(own.name());
-        let set = basis.and_then(|basis| held.kept(identity, basis, due));
+        let identity = book.identity(defined.name());
+        let set = definition.and_then(|definition| held.kept(identity, definition, due));
         let mut entries = book.lock();
         entries.drop_left(identity);
         let before = match set.clone() {
@@ -175,7 +175,7 @@ impl Page {
         let is_same = match (&before, &set) {
             (None, None) => true,
             (Some(before), Some(set)) => {
-                before.basis == set.basis && held.is_same_set(&before.credentials)
+                before.definition == set.definition && held.is_same_set(&before.credentials)
             }
             _ => false,
         };
@@ -187,8 +187,11 @@ impl Page {
     /// The identity is to hold nothing, also of an earlier process's.
     pub(super) fn forget(&self) {
         self.release();
-        if let Some(Written { book, basis, .. }) = &self.0 {
-            book.lock().drop_left(book.identity(basis.name()));
+        if let Some(Written {
+            book, definition, ..
+        }) = &self.0
+        {
+            book.lock().drop_left(book.identity(definition.name()));
             book.changed.notify_one();
         }
     }

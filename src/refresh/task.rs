@@ -47,8 +47,8 @@ struct Keeper {
     logged: State,
     /// Where what is held is written down beyond the process.
     page: Page,
-    /// What the set that an attempt brings rests on.
-    basis: Option<Mark>,
+    /// What the set that an attempt brings will be the credentials of.
+    definition: Option<Mark>,
 }
 
 impl std::fmt::Debug for Refresher {
@@ -78,7 +78,7 @@ pub fn refresher(
         snapshot: Snapshot::default(),
         logged: State::Warming,
         page: Page::default(),
-        basis: None,
+        definition: None,
     };
     let refresher = Refresher {
         provider,
@@ -173,7 +173,7 @@ impl Refresher {
         } = self;
         let clock = Arc::clone(&keeper.clock);
         // Before: what changes meanwhile may not have been seen.
-        keeper.basis = keeper.page.basis(&clock).await;
+        keeper.definition = keeper.page.definition(&clock).await;
         let (span, begun) = (keeper.span(), clock.boot());
         // Called where panics are caught, too.
         let provide = Box::pin(async { provider.provide().await }.instrument(span.clone()));
@@ -232,8 +232,8 @@ impl Keeper {
     /// Takes over what an earlier process has left, if that is still what the identity stands for,
     /// and says when the first attempt is due.
     async fn restore(&mut self) -> Option<BootInstant> {
-        let basis = self.page.basis(&self.clock).await;
-        let kept = self.page.take(basis)?;
+        let definition = self.page.definition(&self.clock).await;
+        let kept = self.page.take(definition)?;
         let (now, boot) = (self.clock.now(), self.clock.boot());
         let planned = kept.due.map(|due| boot.until(due));
         let Some(held) = Held::restored(kept, now) else {
@@ -316,7 +316,7 @@ impl Keeper {
             held, trouble, due, ..
         } = &self.snapshot;
         if let (Some(held), None) = (held, trouble) {
-            self.page.hold(held, self.basis, *due);
+            self.page.hold(held, self.definition, *due);
         }
     }
 

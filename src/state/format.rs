@@ -91,7 +91,7 @@ struct WrittenSession<'a> {
 #[derive(Serialize, Deserialize)]
 struct WrittenSet<'a> {
     identity: Option<Mark>,
-    basis: Mark,
+    definition: Mark,
     #[serde(borrow)]
     credentials: WrittenCredentials<'a>,
     at_the_latest: Option<i64>,
@@ -153,7 +153,7 @@ fn session(session: &KeptSession) -> Option<WrittenSession<'_>> {
 fn set(set: &KeptSet) -> Option<WrittenSet<'_>> {
     Some(WrittenSet {
         identity: set.identity,
-        basis: set.basis,
+        definition: set.definition,
         credentials: credentials(&set.credentials)?,
         at_the_latest: set.at_the_latest.map(Timestamp::unix_millis),
         source: Cow::Borrowed(&set.source),
@@ -209,7 +209,7 @@ impl From<WrittenSet<'_>> for KeptSet {
         let instant = Timestamp::from_unix_millis;
         Self {
             identity: written.identity,
-            basis: written.basis,
+            definition: written.definition,
             credentials: written.credentials.into(),
             at_the_latest: written.at_the_latest.map(instant),
             source: written.source.into_owned(),
@@ -289,7 +289,7 @@ mod tests {
     fn kept(renewal: Renewal, credentials: Arc<Credentials>) -> KeptSet {
         KeptSet {
             identity: Some(mark("identity")),
-            basis: mark("basis"),
+            definition: mark("definition"),
             credentials,
             at_the_latest: None,
             source: "role \"billing\"".to_owned(),
@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(session.credentials.secret_access_key.expose(), "secret/+=");
         for (set, renewal) in decoded.sets.iter().zip(renewals) {
             assert_eq!(set.renewal, renewal);
-            assert_eq!(set.basis, mark("basis"));
+            assert_eq!(set.definition, mark("definition"));
             assert_eq!(set.source, "role \"billing\"");
             assert_eq!(set.draw.share().to_bits(), 0.123_456_789_f64.to_bits());
             assert_eq!(

@@ -82,7 +82,7 @@ pub struct KeptSet {
     /// Of its name; absent for a hop that nobody named.
     pub identity: Option<Mark>,
     /// Of all that decided which set this is.
-    pub basis: Mark,
+    pub definition: Mark,
     /// Never long-lived.
     pub credentials: Arc<Credentials>,
     /// When the set ends at the latest, where its source does not say when it ends.

@@ -165,7 +165,7 @@ mod tests {
         });
         let set = KeptSet {
             identity: Some(mark),
-            basis: mark,
+            definition: mark,
             credentials: Arc::clone(&credentials),
             at_the_latest: None,
             source: "role billing".to_owned(),

@@ -1,8 +1,8 @@
 //! What outlasts the daemon: sessions and sets, in memory that a service manager keeps, and nothing
 //! else.
 
-mod basis;
 mod damage;
+mod definitions;
 mod manager;
 mod places;
 mod restarts;

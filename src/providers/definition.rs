@@ -22,7 +22,7 @@ use crate::state::{Mark, Marker};
 const FILE_BYTES: usize = 1024 * 1024;
 
 #[derive(Debug, Clone)]
-pub struct Basis {
+pub struct Definition {
     /// None for a hop that nobody named: equal ones are one.
     name: Option<IdentityName>,
     links: Vec<Link>,
@@ -37,7 +37,7 @@ enum Place {
     Secret(SecretPlace),
 }
 
-impl Basis {
+impl Definition {
     /// That of `source`, whose links are `links` in a config that has `named` identities;
     /// `is_served` as clients get it, not as others are derived from it.
     pub fn of(
@@ -94,7 +94,7 @@ impl Basis {
             sources,
         } = self;
         let itself = (name, links, is_served, sources);
-        Some(marker.mark(&("basis", itself, variables, contents)))
+        Some(marker.mark(&("definition", itself, variables, contents)))
     }
 
     /// Those of the sources that nobody named included.
@@ -186,15 +186,15 @@ mod tests {
         let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let environment = variables.iter().map(pair).collect();
         let billing = SourceIdentity::Named(name("billing"));
-        let basis = Basis::of(&billing, &named[&name("billing")], true, &named);
-        marked(&basis, &environment).unwrap()
+        let definition = Definition::of(&billing, &named[&name("billing")], true, &named);
+        marked(&definition, &environment).unwrap()
     }
 
-    fn marked(basis: &Basis, environment: &Environment) -> Option<Mark> {
+    fn marked(definition: &Definition, environment: &Environment) -> Option<Mark> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
-        runtime.block_on(basis.mark(&Marker::new(&[1; 32]), environment))
+        runtime.block_on(definition.mark(&Marker::new(&[1; 32]), environment))
     }
 
     #[test]
@@ -254,8 +254,8 @@ mod tests {
         let links = vec![role(SourceIdentity::Unnamed(hop), "billing")];
         let source = SourceIdentity::Unnamed(links.clone());
         let mark = || {
-            let basis = Basis::of(&source, &links, false, &BTreeMap::new());
-            marked(&basis, &environment).unwrap()
+            let definition = Definition::of(&source, &links, false, &BTreeMap::new());
+            marked(&definition, &environment).unwrap()
         };
         let before = mark();
         std::fs::create_dir(folder.path().join(".aws")).unwrap();
@@ -282,8 +282,8 @@ mod tests {
         };
         let named = BTreeMap::from([(name("ops"), vec![keys])]);
         let source = SourceIdentity::Named(name("billing"));
-        let basis = Basis::of(&source, &[narrowed], true, &named);
-        let mark = || marked(&basis, &Environment::default());
+        let definition = Definition::of(&source, &[narrowed], true, &named);
+        let mark = || marked(&definition, &Environment::default());
         // Without the secret nobody can tell.
         assert_eq!(mark(), None);
         let mut seen = Vec::new();
