@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::challenge::{Announcement, Challenges, Open};
 use crate::clock::SharedClock;
+use crate::config::Config;
 use crate::environment::Environment;
 use crate::program::{Command, Limits};
 use crate::systemd::Notifier;
@@ -27,14 +29,32 @@ const HOOKS: usize = 4;
 pub(super) struct Announcer {
     challenges: Arc<Challenges>,
     announcements: Receiver<Announcement>,
-    notifier: Notifier,
-    hook: Option<Hook>,
-    /// What the status line says while nobody is asked anything.
-    usual: String,
+    notifier: Arc<Notifier>,
+    duties: watch::Receiver<Duties>,
+    hooks: Hooks,
 }
 
-struct Hook {
-    command: Arc<Command>,
+/// What the config says.
+#[derive(Debug, Default)]
+pub(super) struct Duties {
+    pub(super) hook: Option<Arc<Command>>,
+    /// What the status line says while nobody is asked anything.
+    pub(super) usual: String,
+}
+
+impl Duties {
+    /// `word` is about the config, where there is something to say.
+    pub(super) fn of(config: &Config, word: &str) -> Self {
+        let identities = config.identities.len();
+        let plural = if identities == 1 { "y" } else { "ies" };
+        Self {
+            hook: config.challenges.hook.clone().map(Arc::new),
+            usual: format!("keeping {identities} identit{plural}{word}"),
+        }
+    }
+}
+
+struct Hooks {
     environment: Arc<Environment>,
     clock: SharedClock,
     running: JoinSet<()>,
@@ -42,32 +62,40 @@ struct Hook {
 
 impl Announcer {
     pub(super) fn new(
-        challenges: Arc<Challenges>,
-        hook: Option<Command>,
-        environment: Arc<Environment>,
-        clock: SharedClock,
-        identities: usize,
-    ) -> Self {
-        let plural = if identities == 1 { "y" } else { "ies" };
-        Self {
+        challenges: &Arc<Challenges>,
+        duties: Duties,
+        environment: &Arc<Environment>,
+        clock: &SharedClock,
+    ) -> (Self, watch::Sender<Duties>) {
+        let (others, duties) = watch::channel(duties);
+        let announcer = Self {
             announcements: challenges.announcements(),
-            challenges,
-            notifier: Notifier::of(&environment),
-            hook: hook.map(|command| Hook {
-                command: Arc::new(command),
-                environment,
-                clock,
+            challenges: Arc::clone(challenges),
+            notifier: Arc::new(Notifier::of(environment)),
+            duties,
+            hooks: Hooks {
+                environment: Arc::clone(environment),
+                clock: Arc::clone(clock),
                 running: JoinSet::new(),
-            }),
-            usual: format!("keeping {identities} identit{plural}"),
-        }
+            },
+        };
+        (announcer, others)
+    }
+
+    /// The way to whoever supervises the process.
+    pub(super) fn notifier(&self) -> Arc<Notifier> {
+        Arc::clone(&self.notifier)
     }
 
     /// Never ends of itself.
     pub(super) async fn run(mut self) {
         loop {
             self.show();
-            let announcement = match self.announcements.recv().await {
+            let received = tokio::select! {
+                received = self.announcements.recv() => received,
+                Ok(()) = self.duties.changed() => continue,
+            };
+            let announcement = match received {
                 Ok(announcement) => announcement,
                 Err(RecvError::Lagged(count)) => {
                     tracing::warn!(
@@ -78,15 +106,16 @@ impl Announcer {
                 }
                 Err(RecvError::Closed) => return std::future::pending().await,
             };
-            if let Some(hook) = &mut self.hook {
-                hook.run(announcement).await;
+            let hook = self.duties.borrow().hook.clone();
+            if let Some(command) = hook {
+                self.hooks.run(command, announcement).await;
             }
         }
     }
 
     fn show(&self) {
         self.notifier
-            .status(&line(&self.challenges.list(), &self.usual));
+            .status(&line(&self.challenges.list(), &self.duties.borrow().usual));
     }
 }
 
@@ -107,14 +136,14 @@ fn line(open: &[Open], usual: &str) -> String {
     format!("an MFA code is needed{by}: run `credd mfa {identity}`{more}")
 }
 
-impl Hook {
-    async fn run(&mut self, announcement: Announcement) {
+impl Hooks {
+    async fn run(&mut self, command: Arc<Command>, announcement: Announcement) {
         while self.running.len() >= HOOKS {
             self.running.join_next().await;
         }
         while self.running.try_join_next().is_some() {}
         let environment = told(&self.environment, &announcement);
-        let (command, clock) = (Arc::clone(&self.command), Arc::clone(&self.clock));
+        let clock = Arc::clone(&self.clock);
         self.running.spawn(async move {
             if let Err(error) = command.run(HOOK, &environment, &*clock).await {
                 let identity = &announcement.subject.identity;

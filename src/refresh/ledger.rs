@@ -144,7 +144,7 @@ impl Page {
         let is_it = |set: &KeptSet| set.definition == definition;
         let at = entries.left.iter().position(is_it);
         let set = at.map(|at| entries.left.swap_remove(at));
-        entries.drop_left(book.identity(defined.name()));
+        entries.drop_left(book.identity(defined.name.as_ref()));
         if let Some(set) = &set {
             entries.held.insert(*number, set.clone());
         }
@@ -163,7 +163,7 @@ impl Page {
         else {
             return;
         };
-        let identity = book.identity(defined.name());
+        let identity = book.identity(defined.name.as_ref());
         let set = definition.and_then(|definition| held.kept(identity, definition, due));
         let mut entries = book.lock();
         entries.drop_left(identity);
@@ -191,7 +191,8 @@ impl Page {
             book, definition, ..
         }) = &self.0
         {
-            book.lock().drop_left(book.identity(definition.name()));
+            book.lock()
+                .drop_left(book.identity(definition.name.as_ref()));
             book.changed.notify_one();
         }
     }

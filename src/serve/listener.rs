@@ -145,6 +145,18 @@ impl Listener {
         })
     }
 
+    /// Lets others connect than `before`. Whoever is connected stays.
+    pub fn admit(&self, before: Access, access: Access) -> Result<(), BindError> {
+        let Self::Unix(_, path) = self else {
+            return Ok(());
+        };
+        unix_socket::give_again(path, before, access).map_err(|cause| BindError {
+            what: path.display().to_string(),
+            address: None,
+            cause,
+        })
+    }
+
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Unix(..) => None,
@@ -220,10 +232,18 @@ impl Connections {
     /// With room that these users alone can take.
     #[must_use]
     pub fn knowing(self, users: BTreeSet<u32>) -> Self {
-        Self {
-            ledger: ledger(self.ledger.limits(), users),
-            ..self
-        }
+        self.ledger.know(users);
+        self
+    }
+
+    /// From now on these limits hold, and these users have room that they alone can take. No
+    /// connection ends.
+    pub fn change(&self, limits: Limits, known: BTreeSet<u32>) {
+        self.ledger.change(limits, known);
+    }
+
+    pub fn witness(&self) -> &Witness {
+        &self.witness
     }
 
     /// For a listener whose places nobody on another can take.
@@ -248,9 +268,9 @@ fn ledger(limits: Limits, known: BTreeSet<u32>) -> Arc<Ledger> {
 }
 
 /// Takes connections, which callers know by `name`, until `stop` says so, then waits for those
-/// under way to drain.
+/// under way to drain. The socket is closed once nobody else holds it either.
 pub async fn serve(
-    listener: Listener,
+    listener: Arc<Listener>,
     name: ListenerName,
     endpoint: Arc<dyn Endpoint>,
     connections: Arc<Connections>,
