@@ -81,7 +81,7 @@ impl Credentials {
 }
 
 /// An access key id. Not secret, but enough to look for its owner: it prints as its last four.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct AccessKeyId(String);
 
 impl AccessKeyId {
@@ -153,7 +153,7 @@ pub enum Renewal {
 
 /// How long before the end of a session the person who can renew it is asked for that: once, and
 /// once more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Warnings {
     pub first: Duration,
     /// Shorter than the first.

@@ -22,14 +22,17 @@
 //! |   | [`challenge`] | questions for a person, MFA codes, and those that are used up |
 //! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
 //! |   | [`program`] | programs that credd runs, within limits |
+//! |   | [`state`] | what outlasts the process, in memory that the service manager keeps |
 //! |   | [`systemd`] | what the service manager is told, and what it hands over |
-//! |   | [`telemetry`] | the log |
-//! | 9 | [`credentials`] [`identity`] | the nouns |
-//! | 10 | [`retry`] | how long to wait before the next attempt |
+//! |   | [`telemetry`] | the log: one record, as text, as JSON, or with fields for the journal |
+//! | 9 | [`journal`] | journald's own protocol |
+//! |   | [`metrics`] | what is counted for a monitoring system: one table of declarations |
+//! | 10 | [`credentials`] [`identity`] | the nouns |
+//! | 11 | [`retry`] | how long to wait before the next attempt |
 //! |    | [`secret_place`] | where a secret that a config names is kept |
-//! | 11 | [`clock`] [`environment`] [`random`] | what differs from run to run, and is handed in |
-//! | 12 | [`secret`] | a text that is wiped, and not shown |
-//! | 13 | [`os`] | what only the operating system can do |
+//! | 12 | [`clock`] [`environment`] [`random`] | what differs from run to run, and is handed in |
+//! | 13 | [`secret`] | a text that is wiped, and not shown |
+//! | 14 | [`os`] | what only the operating system can do |
 //!
 //! # Tasks
 //!
@@ -37,15 +40,19 @@
 //!
 //! | task | one per | wakes on | publishes |
 //! |---|---|---|---|
-//! | refresher | identity | due, demanded, ordered, clock jumped, source or person has news | [`refresh::Snapshot`] |
+//! | refresher | identity | due, demanded, ordered, clock jumped, source or person has news, a file changed | [`refresh::Snapshot`] |
 //! | listener | socket | connection, stop | connections |
 //! | connection | client | request, a look each 2 s, stop | responses |
-//! | token keeper | process | rotation due, ordered, clock jumped | valid tokens, and their files |
-//! | announcer | process | an announcement | service manager, hook |
+//! | reloader | process | reload ordered, by a command or SIGHUP | [`serve::Terms`], listeners |
+//! | token keeper | process | rotation due, ordered, reloaded, clock jumped | valid tokens, and their files |
+//! | announcer | process | an announcement, reloaded | service manager, hook |
 //! | clock watcher | process | wall clock set, host resumed | jumps |
 //! | audit writer | process | a second after a decision, many decisions, stop | the audit log, by a thread of its own |
 //! | memory | process | connections ended | |
-//! | signals | process | SIGTERM, SIGINT | stop |
+//! | signals | process | SIGTERM, SIGINT, SIGHUP | stop, hurry, reload |
+//!
+//! As the first process of a container the program does all that in a child of it, which it passes
+//! signals on to: what was the first process waits for orphans ([`os::init`]).
 //!
 //! # The life of a credential
 //!
@@ -72,6 +79,16 @@
 //! well ahead of the end of the session in hand, and goes on serving. Nobody waits for an answer;
 //! it comes through the admin socket, is tried once, and what came of it goes back to the person.
 //!
+//! # The life of a config
+//!
+//! It is read from its file into what it means, with all that it names, or into the list of its
+//! problems. A start claims what it wants. A reload resolves it beside the one in force: makes the
+//! same checks, binds what is not bound yet, opens the identities that it defines otherwise and
+//! waits for them, bounded. Identities are known by their definitions, all the way down, so that
+//! whatever both configs define alike is one task with one schedule. What it decides about serving
+//! is one immutable value, [`serve::Terms`], which each request loads once: so it takes effect
+//! between two requests, whole. Until then everything can be taken back, and is, if anything fails.
+//!
 //! # The life of a request
 //!
 //! The kernel says who has connected before a byte is read; one caller's connections and requests
@@ -85,8 +102,8 @@
 //!
 //! No secret on disk. No retry outside the refresher. No clock outside [`clock`], no chance
 //! outside [`random`]: a test winds the one and seeds the other. No `unsafe` outside [`os`]. No
-//! `cfg(test)` in product paths. No listener beyond this host. No IMDSv1. No long-lived key served.
-//! No plugin system.
+//! `cfg(test)` in product paths. No listener beyond this host, but for metrics where the config
+//! says so in as many words. No IMDSv1. No long-lived key served. No plugin system.
 
 pub mod cli;
 
@@ -108,8 +125,12 @@ pub mod audit;
 pub mod challenge;
 pub mod http;
 pub mod program;
+pub mod state;
 pub mod systemd;
 pub mod telemetry;
+
+pub mod journal;
+pub mod metrics;
 
 pub mod credentials;
 pub mod identity;

@@ -22,7 +22,7 @@ use crate::providers::chain::INSTANCE_ADVICE;
 use crate::providers::sts::Sts;
 use crate::providers::survey::{Surveyed, Surveyor, chosen, rests_on_long_lived_keys};
 use crate::random::SystemDraws;
-use crate::refresh::{Identities, Parts, SnapshotReader};
+use crate::refresh::{Identities, Ledger, Parts, SnapshotReader};
 
 /// For everything: a person waits.
 const TIME: Duration = Duration::from_secs(30);
@@ -108,6 +108,7 @@ async fn resolve(config: Config, environment: Environment) -> BTreeMap<IdentityN
     let parts = Parts {
         surroundings,
         draws: |_| Box::new(SystemDraws),
+        ledger: Ledger::default(),
     };
     let (opened, to_run) = Identities::open_all(identities, parts);
     let mut asking = JoinSet::new();

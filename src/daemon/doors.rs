@@ -18,9 +18,10 @@ use crate::config::TokenSettings;
 use crate::os::process;
 use crate::os::users::{Accounts, HostAccounts};
 use crate::serve::{
-    self, Access, Admin, BindError, Config, Connections, Imds, Limits, Listener, OwnSocket, Public,
-    Site,
+    self, Access, Admin, BindError, Config, Connections, Imds, Limits, Listener, Monitoring,
+    OwnSocket, Public, Site,
 };
+use crate::state;
 
 /// Everything that listens.
 #[derive(Default)]
@@ -154,6 +155,12 @@ pub(super) fn wanted(
     all.extend(config.http.iter().map(|address| tcp(&http, address)));
     let imds = config.imds.iter().flat_map(|imds| &imds.listen);
     all.extend(imds.map(|address| tcp(&ListenerName::imds(), address)));
+    let metrics = &config.metrics.listen;
+    all.extend(
+        metrics
+            .iter()
+            .map(|address| tcp(&ListenerName::metrics(), address)),
+    );
     let access = Access {
         mode: if admitted.others { 0o666 } else { 0o600 },
         ..Access::PRIVATE
@@ -190,21 +197,33 @@ pub(super) fn wanted(
 pub(super) struct Endpoints {
     pub(super) public: Arc<Public>,
     pub(super) imds: Arc<Imds>,
+    pub(super) monitoring: Arc<Monitoring>,
     pub(super) admin: Arc<Admin>,
     pub(super) connections: Arc<Connections>,
     /// Whoever crowds the public sockets keeps nobody off the admin socket.
     pub(super) apart: Arc<Connections>,
+    /// Nor do those who monitor.
+    pub(super) monitored: Arc<Connections>,
 }
 
 impl Endpoints {
-    pub(super) fn of(site: &Arc<Site>, admin: Admin, connections: Connections) -> Self {
+    pub(super) fn of(
+        site: &Arc<Site>,
+        imds_key: &[u8; state::KEY],
+        admin: Admin,
+        connections: Connections,
+    ) -> Self {
         Self {
             public: Arc::new(Public {
                 site: Arc::clone(site),
             }),
-            imds: Arc::new(Imds::new(Arc::clone(site))),
+            imds: Arc::new(Imds::new(Arc::clone(site), imds_key)),
             admin: Arc::new(admin),
+            monitoring: Arc::new(Monitoring {
+                site: Arc::clone(site),
+            }),
             apart: Arc::new(connections.apart(Limits::default())),
+            monitored: Arc::new(connections.apart(Monitoring::LIMITS)),
             connections: Arc::new(connections),
         }
     }
@@ -288,6 +307,11 @@ impl Doors {
             let imds = Arc::clone(&endpoints.imds);
             self.serving
                 .spawn(serve::serve(listener, name, imds, connections, stopped));
+        } else if name == ListenerName::metrics() {
+            let monitoring = Arc::clone(&endpoints.monitoring);
+            let monitored = Arc::clone(&endpoints.monitored);
+            self.serving
+                .spawn(serve::serve(listener, name, monitoring, monitored, stopped));
         } else {
             let public = Arc::clone(&endpoints.public);
             self.serving
@@ -355,6 +379,11 @@ impl Prepared {
         Some(format!("http://{address}"))
     }
 
+    /// The addresses of the listeners for what monitors credd.
+    pub(super) fn monitoring(&self) -> Vec<SocketAddr> {
+        tcp_addresses(&self.0, |name| *name == ListenerName::metrics()).collect()
+    }
+
     /// The addresses of the IMDS endpoint.
     pub(super) fn imds(&self) -> Vec<SocketAddr> {
         tcp_addresses(&self.0, |name| *name == ListenerName::imds()).collect()
@@ -372,6 +401,11 @@ fn tcp_addresses(
 impl Door {
     async fn open(wanted: Wanted) -> Result<Self, StartError> {
         let (listener, lock) = match &wanted.place {
+            Place::Tcp(address)
+                if wanted.name == ListenerName::metrics() && !address.ip().is_loopback() =>
+            {
+                (Listener::beyond(*address).await?, None)
+            }
             Place::Tcp(address) => (Listener::tcp(*address).await?, None),
             Place::Unix {
                 path,

@@ -7,6 +7,7 @@ mod reload;
 pub mod runtime_directory;
 pub mod sandbox;
 pub mod signals;
+mod state_keeper;
 mod token_file;
 mod token_keeper;
 mod unusable;
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::audit;
@@ -34,8 +35,8 @@ use crate::providers::Surroundings;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
-    Admin, Admins, BindError, Connections, ImdsTerms, InForce, ReloadOrders, Site, Terms,
-    TokenFile, Untold, Witness,
+    Admin, Admins, BindError, Connections, ImdsTerms, InForce, ReloadOrder, ReloadOrders, Site,
+    Terms, TokenFile, TokenOrders, Untold, Witness,
 };
 use crate::systemd::Inherited;
 use announcer::{Announcer, Duties};
@@ -43,6 +44,7 @@ use doors::{Admitted, Doors, Endpoints, Prepared};
 use reload::Reloader;
 use runtime_directory::RuntimeDirectory;
 use sandbox::Confinement;
+use state_keeper::{Outlasting, StateKeeper};
 use token_keeper::TokenKeeper;
 
 pub use reload::ConfigFile;
@@ -81,6 +83,7 @@ pub struct Daemon {
     announcer: Announcer,
     audit_writer: audit::Writer,
     token_keeper: TokenKeeper,
+    state_keeper: StateKeeper,
 }
 
 /// Why a daemon cannot start. Nothing of another instance has been touched then.
@@ -177,7 +180,7 @@ impl Daemon {
             outlets,
             runtime_directory,
             confinement,
-            inherited: _,
+            mut inherited,
             is_on_ec2,
             clock,
             draws,
@@ -196,57 +199,57 @@ impl Daemon {
         let challenges = challenges(&config.challenges, &directory, &clock);
         let (announcer, duties) =
             Announcer::new(&challenges, Duties::of(&config, ""), &environment, &clock);
-        let mut surroundings = surroundings(environment, own.clone(), Arc::clone(&clock))
+        let outlasting = Outlasting::open(&mut inherited, &environment, &clock);
+        let surroundings = surroundings(environment, own.clone(), Arc::clone(&clock))
             .with_challenges(Arc::clone(&challenges));
+        let mut surroundings = outlasting.known_to(surroundings);
         surroundings.is_on_ec2 = is_on_ec2;
         let parts = refresh::Parts {
             surroundings: surroundings.clone(),
             draws,
+            ledger: outlasting.ledger,
         };
         let (identities, begun) = Identities::open_all(config.identities.clone(), parts);
-        let connections = Connections::new(Arc::clone(&clock), config.serve.limits, witness);
+        let connections = Connections::new(Arc::clone(&clock), config.serve.limits, witness)
+            .counted(Arc::clone(&surroundings.metrics));
         connections.change(config.serve.limits, policy.known_users());
         let files = token_keeper.files();
         let terms = terms_of(&config, policy, &identities, admitted, &doors, files);
         let site = Arc::new(Site {
             began: clock.boot(),
+            started: clock.now(),
             clock,
             terms: InForce::new(terms),
             tokens: token_keeper.tokens(),
             audit,
+            metrics: Arc::clone(&surroundings.metrics),
             challenges,
         });
-        let (reloads, orders) = ReloadOrders::new();
-        let admin = Admin {
-            site: Arc::clone(&site),
-            surroundings,
-            tokens: token_orders,
-            reloads,
-        };
-        let reloader = Reloader {
-            endpoints: Endpoints::of(&site, admin, connections),
-            site,
-            file,
-            config,
-            directory,
-            confinement,
-            admitted,
-            doors: Doors::default(),
-            identities,
-            tokens,
-            audit: audit_writer.redirection(),
-            own,
-            notifier: announcer.notifier(),
-            duties,
-            orders,
-        };
+        let (admin, orders) = admin(&site, surroundings, token_orders);
         Ok(Self {
-            reloader,
+            reloader: Reloader {
+                endpoints: Endpoints::of(&site, &outlasting.keys.imds, admin, connections),
+                site,
+                file,
+                config,
+                directory,
+                confinement,
+                admitted,
+                doors: Doors::default(),
+                identities,
+                tokens,
+                audit: audit_writer.redirection(),
+                own,
+                notifier: announcer.notifier(),
+                duties,
+                orders,
+            },
             doors,
             begun,
             announcer,
             audit_writer,
             token_keeper,
+            state_keeper: outlasting.keeper,
         })
     }
 
@@ -258,6 +261,11 @@ impl Daemon {
     /// Where the IMDS endpoint listens.
     pub fn imds_addresses(&self) -> Vec<SocketAddr> {
         self.doors.imds()
+    }
+
+    /// Where what monitors credd is listened to.
+    pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
+        self.doors.monitoring()
     }
 
     /// The way to order reloads.
@@ -287,6 +295,8 @@ impl Daemon {
         let mut auditing = JoinSet::new();
         auditing.spawn(self.audit_writer.run(Arc::clone(&clock)));
         keeping.spawn(self.token_keeper.run());
+        let (stopping, stopped) = watch::channel(false);
+        keeping.spawn(self.state_keeper.run(stopped));
         keeping.spawn(keep(self.begun));
         tracing::info!(
             url = site.terms.load().url,
@@ -304,6 +314,7 @@ impl Daemon {
             _ = auditing.join_next() => Err(TaskEnded),
         };
         tracing::info!("stopping: answers under way are finished");
+        let _ = stopping.send(true);
         let drained = async {
             reloader.doors.close().await;
             site.audit.close();
@@ -319,6 +330,22 @@ impl Daemon {
         }
         outcome
     }
+}
+
+/// What operators look at, and what they order reloads by.
+fn admin(
+    site: &Arc<Site>,
+    surroundings: Surroundings,
+    tokens: TokenOrders,
+) -> (Admin, mpsc::UnboundedReceiver<ReloadOrder>) {
+    let (reloads, orders) = ReloadOrders::new();
+    let admin = Admin {
+        site: Arc::clone(site),
+        surroundings,
+        tokens,
+        reloads,
+    };
+    (admin, orders)
 }
 
 /// Who may have what, by the config.
@@ -352,6 +379,7 @@ fn terms_of(
             region: imds.region.clone(),
             hosts: doors.imds().iter().map(SocketAddr::ip).collect(),
         }),
+        may_be_monitored_from_beyond: config.serve.metrics.beyond_this_host,
     }
 }
 

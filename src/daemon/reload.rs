@@ -22,6 +22,7 @@ use crate::config::{self, Config, LoadError, Located, Trust};
 use crate::credentials::described;
 use crate::http::OwnAddresses;
 use crate::identity::IdentityName;
+use crate::metrics::ReloadOutcome;
 use crate::refresh::{self, Opened, Usable};
 use crate::serve::{ReloadOrder, Site};
 use crate::systemd::Notifier;
@@ -132,8 +133,10 @@ impl Reloader {
     async fn reload(&mut self) -> ReloadReport {
         // What does not arrive is a matter of the service manager alone.
         let _ = self.notifier.reloading(clock::monotonic());
+        let metrics = Arc::clone(&self.site.metrics);
         let (report, word) = match self.attempt().await {
             Ok(report) => {
+                metrics.reloads.add(ReloadOutcome::Applied);
                 let changes = &report.identities;
                 tracing::info!(
                     started = ?changes.started,
@@ -148,6 +151,7 @@ impl Reloader {
                 (report, "")
             }
             Err(refused) => {
+                metrics.reloads.add(ReloadOutcome::Refused);
                 let problem = refused.to_string();
                 tracing::error!(
                     %problem,
@@ -318,6 +322,7 @@ impl Reloader {
             ("rules", before.allow != config.allow),
             ("limits", before.serve.limits != config.serve.limits),
             ("imds", before.serve.imds != config.serve.imds),
+            ("metrics", before.serve.metrics != config.serve.metrics),
             ("mfa", before.challenges != config.challenges),
             ("audit", before.audit != config.audit),
         ];

@@ -4,6 +4,8 @@ pub mod cgroup;
 pub mod descriptors;
 pub mod files;
 pub mod host;
+pub mod init;
+pub mod lasting_memory;
 pub mod memory;
 pub mod ownership;
 pub mod peer;

@@ -16,7 +16,7 @@ use crate::credentials::{Failure, Provided};
 use crate::identity::IdentityName;
 
 /// One link of a chain, as configured.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Link {
     Environment,
     Profile(profile::Config),
@@ -267,6 +267,7 @@ impl Chain {
         let mut skipped = Vec::new();
         for (index, (name, provider)) in self.links.iter_mut().enumerate() {
             self.reached = index + 1;
+            tracing::Span::current().record("provider", *name);
             match provider.provide().await {
                 Err(Unprovided::NotConfigured(why)) => skipped.push(format!("{name}: {why}")),
                 Ok(provided) => {

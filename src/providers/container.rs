@@ -16,6 +16,7 @@ use crate::aws::formats::Answer;
 use crate::credentials::{Failure, Provided, Renewal};
 use crate::environment::Environment;
 use crate::http::{Limits, Route};
+use crate::metrics::Service;
 use crate::os::files;
 use crate::secret::Secret;
 
@@ -41,7 +42,7 @@ const LIMITS: Limits = Limits {
 const TOKEN_BYTES: usize = 64 * 1024;
 
 /// What credd.toml says of the endpoint. What it leaves out comes from the environment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Config {
     pub uri: Option<String>,
     pub token_file: Option<PathBuf>,
@@ -68,8 +69,7 @@ impl ContainerProvider {
         })?;
         let response = self
             .context
-            .transport
-            .send(request, LIMITS, Route::LOCAL)
+            .ask(Service::Container, request, LIMITS, Route::LOCAL)
             .await
             .map_err(Failure::from)?;
         let asked = "the container endpoint";

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::ledger::Ledger;
 use super::snapshot::{SnapshotReader, Usable};
 use super::task::{Refresher, refresher};
 use crate::clock::SharedClock;
-use crate::credentials::{Credentials, Failure, Warnings};
+use crate::credentials::{Credentials, Failure};
 use crate::identity::IdentityName;
 use crate::providers::chain::{self, Link};
+use crate::providers::definition::Definition;
 use crate::providers::source::{Current, News, Source, SourceIdentity, Sources};
 use crate::providers::{Context, Surroundings};
 use crate::random::Draws;
@@ -22,6 +24,8 @@ pub struct Parts {
     pub surroundings: Surroundings,
     /// Chance for one identity.
     pub draws: fn(&IdentityName) -> Box<dyn Draws>,
+    /// What outlasts the process.
+    pub ledger: Ledger,
 }
 
 /// Who is kept, as one config has it.
@@ -47,22 +51,6 @@ struct Keeping {
     /// force.
     kept: Mutex<Vec<(Definition, Weak<Node>)>>,
     begun: mpsc::UnboundedSender<Kept>,
-}
-
-/// All that makes an identity the one that it is: where nothing of it has changed, there is nothing
-/// to be done anew.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Definition {
-    /// Equal unnamed ones are one. Named ones are as many as there are names, however equal they
-    /// are otherwise: each is refreshed, forgotten and logged by its own.
-    name: Option<IdentityName>,
-    links: Vec<Link>,
-    /// Whether long-lived keys are turned into a session, as they are before anybody gets them.
-    is_served: bool,
-    /// What it is derived from, all the way down.
-    sources: Vec<Self>,
-    /// When people are asked, where they are.
-    warnings: Option<Warnings>,
 }
 
 /// A refresher that runs as long as this lives.
@@ -196,7 +184,8 @@ impl Identities {
     fn node(&self, source: &SourceIdentity, on_behalf: &IdentityName) -> Arc<Node> {
         let keeping = &*self.keeping;
         let warnings = keeping.parts.surroundings.challenges.warnings();
-        let definition = self.generation.definition(source, warnings);
+        let Generation { named, sources } = &*self.generation;
+        let definition = Definition::of(source, named, sources, warnings);
         if let Some(node) = keeping.known(&definition) {
             return node;
         }
@@ -204,6 +193,8 @@ impl Identities {
             let name = IdentityName::parse(&format!("{on_behalf}.from"));
             name.unwrap_or_else(|_| on_behalf.clone())
         });
+        let environment = Arc::clone(&keeping.parts.surroundings.environment);
+        let page = (keeping.parts.ledger).page(definition.clone(), environment);
         // Not under the lock: a provider opens its own source.
         let context = Context {
             identity: name.clone(),
@@ -217,7 +208,9 @@ impl Identities {
         };
         let clock = Arc::clone(&keeping.parts.surroundings.clock);
         let draws = (keeping.parts.draws)(&name);
+        let counts = keeping.parts.surroundings.metrics.refreshes(&name);
         let (refresher, reader) = refresher(name, provider, Arc::clone(&clock), draws);
+        let refresher = refresher.counting(counts);
         let (needed, is_needed) = oneshot::channel();
         let node = Arc::new(Node {
             reader,
@@ -225,36 +218,13 @@ impl Identities {
             _needed: needed,
         });
         let _ = keeping.begun.send(Kept {
-            refresher,
+            refresher: refresher.lasting(page),
             needed: is_needed,
         });
         let mut kept = keeping.lock();
         kept.retain(|(_, node)| node.strong_count() > 0);
         kept.push((definition, Arc::downgrade(&node)));
         node
-    }
-}
-
-impl Generation {
-    /// The config has no loops, or this would not end.
-    fn definition(&self, source: &SourceIdentity, warnings: Warnings) -> Definition {
-        let (name, links) = match source {
-            SourceIdentity::Named(name) => {
-                let links = self.named.get(name).cloned().unwrap_or_default();
-                (Some(name.clone()), links)
-            }
-            SourceIdentity::Unnamed(links) => (None, links.clone()),
-        };
-        let is_source = |name: &IdentityName| self.sources.contains(name);
-        let sources = links.iter().filter_map(Link::from);
-        Definition {
-            is_served: name.as_ref().is_some_and(|name| !is_source(name))
-                && chain::may_be_long_lived(&links),
-            sources: sources.map(|it| self.definition(it, warnings)).collect(),
-            warnings: links.iter().any(Link::asks_people).then_some(warnings),
-            name,
-            links,
-        }
     }
 }
 

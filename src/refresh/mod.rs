@@ -4,6 +4,7 @@
 mod file_watch;
 mod held;
 mod identities;
+mod ledger;
 mod orders;
 mod schedule;
 mod snapshot;
@@ -11,6 +12,7 @@ mod task;
 
 pub use held::{Expiry, Held};
 pub use identities::{Changes, Identities, Kept, Opened, Parts};
-pub use schedule::{Life, after_failure, after_success, start_spread};
+pub use ledger::Ledger;
+pub use schedule::{Life, after_failure, after_restoring, after_success, start_spread};
 pub use snapshot::{Answer, Snapshot, SnapshotReader, State, Trouble, Usable};
 pub use task::{Refresher, refresher};

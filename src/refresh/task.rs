@@ -8,15 +8,21 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::file_watch::FileWatch;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
+
 use super::held::Held;
+use super::ledger::Page;
 use super::orders::{Order, Orders};
 use super::schedule;
 use super::snapshot::{Snapshot, SnapshotPublisher, SnapshotReader, State, Trouble};
 use crate::clock::{BootInstant, Jumps, SharedClock, timeout};
 use crate::credentials::{Failure, FailureClass, Provided};
 use crate::identity::IdentityName;
+use crate::metrics::RefreshCounts;
 use crate::providers::{Provider, Unprovided};
 use crate::random::Draws;
+use crate::state::Mark;
 
 /// The longest that an attempt may take, above the providers' own deadlines: a program has a
 /// minute, and STS 20 s to make a session of what it writes.
@@ -39,10 +45,15 @@ struct Keeper {
     clock: SharedClock,
     draws: Box<dyn Draws>,
     publisher: SnapshotPublisher,
+    counts: Arc<RefreshCounts>,
     snapshot: Snapshot,
     /// When the last attempt ended.
     concluded: BootInstant,
     logged: State,
+    /// Where what is held is written down beyond the process.
+    page: Page,
+    /// What the set that an attempt brings will be the credentials of.
+    definition: Option<Mark>,
 }
 
 impl std::fmt::Debug for Refresher {
@@ -68,8 +79,11 @@ pub fn refresher(
         clock,
         draws,
         publisher,
+        counts: Arc::default(),
         snapshot: Snapshot::default(),
         logged: State::Warming,
+        page: Page::default(),
+        definition: None,
     };
     let files = FileWatch::new(Arc::clone(&keeper.clock));
     let refresher = Refresher {
@@ -82,11 +96,28 @@ pub fn refresher(
 }
 
 impl Refresher {
+    /// The same, beginning with what an earlier process has left, and leaving what it holds.
+    #[must_use]
+    pub(super) fn lasting(mut self, page: Page) -> Self {
+        self.keeper.page = page;
+        self
+    }
+
+    /// Counts its attempts there.
+    #[must_use]
+    pub fn counting(mut self, counts: Arc<RefreshCounts>) -> Self {
+        self.keeper.counts = counts;
+        self
+    }
+
     /// Never ends of itself. Dropping it at any moment loses nothing.
     pub async fn run(mut self) {
         let clock = Arc::clone(&self.keeper.clock);
         let mut jumps = clock.jumps();
-        let mut due = self.first_due();
+        let mut due = match self.keeper.restore().await {
+            Some(due) => due,
+            None => self.first_due(),
+        };
         loop {
             self.files.watch(self.provider.files());
             let wake = due.min(self.keeper.next_change());
@@ -126,8 +157,9 @@ impl Refresher {
     fn obey(&mut self, order: Order, due: BootInstant) -> BootInstant {
         let now = self.keeper.clock.boot();
         match order {
-            Order::Demand if self.keeper.snapshot.attempts > 0 => due,
-            Order::Demand => now,
+            Order::Demand | Order::Begin if self.keeper.snapshot.attempts > 0 => due,
+            Order::Begin if due == BootInstant::NEVER => due,
+            Order::Demand | Order::Begin => now,
             Order::Refresh => {
                 self.provider.renew();
                 now
@@ -161,8 +193,11 @@ impl Refresher {
             provider, keeper, ..
         } = self;
         let clock = Arc::clone(&keeper.clock);
+        // Before: what changes meanwhile may not have been seen.
+        keeper.definition = keeper.page.definition(&clock).await;
+        let (span, begun) = (keeper.span(), clock.boot());
         // Called where panics are caught, too.
-        let provide = Box::pin(async { provider.provide().await });
+        let provide = Box::pin(async { provider.provide().await }.instrument(span.clone()));
         let attempt = timeout(&*clock, ATTEMPT, catching_panics(provide));
         tokio::pin!(attempt);
         let outcome = loop {
@@ -175,7 +210,8 @@ impl Refresher {
             }
         };
         let slow = |_| Err(Failure::transient("the attempt took longer than 90 s"));
-        keeper.conclude(outcome.unwrap_or_else(slow))
+        span.record("duration_ms", begun.until(clock.boot()).as_millis());
+        keeper.conclude(outcome.unwrap_or_else(slow), &span)
     }
 }
 
@@ -214,27 +250,95 @@ impl Keeper {
         }
     }
 
+    /// Takes over what an earlier process has left, if that is still what the identity stands for,
+    /// and says when the first attempt is due.
+    async fn restore(&mut self) -> Option<BootInstant> {
+        let definition = self.page.definition(&self.clock).await;
+        let kept = self.page.take(definition)?;
+        let (now, boot) = (self.clock.now(), self.clock.boot());
+        let planned = kept.due.map(|due| boot.until(due));
+        let Some(held) = Held::restored(kept, now) else {
+            self.page.release();
+            return None;
+        };
+        let (life, spread) = (held.life(), self.draws.draw());
+        let wait = schedule::after_restoring(&life, now, held.draw, planned, spread);
+        tracing::info!(
+            identity = %self.identity,
+            source = %held.source,
+            key = %held.credentials().access_key_id,
+            expiry = held.credentials().expiry.map(tracing::field::display),
+            next_refresh_seconds = wait.as_secs(),
+            "taken over from before the restart"
+        );
+        let due = boot.after(wait);
+        self.snapshot = Snapshot {
+            refreshed: Some(held.obtained),
+            held: Some(held),
+            trouble: None,
+            // Those of the earlier process: it is known, and not waited for.
+            attempts: 1,
+            next_attempt: Some(now.plus(wait)),
+            due: Some(due),
+        };
+        self.keep_up();
+        self.publisher.publish(self.snapshot.clone());
+        Some(due)
+    }
+
     fn forget(&mut self) {
+        self.page.release();
         self.snapshot = Snapshot::default();
         self.publisher.publish(self.snapshot.clone());
         tracing::info!(identity = %self.identity, "forgotten, until somebody asks");
         self.logged = State::Warming;
     }
 
+    /// All that is known of an attempt, in every line that the log has on it. Whatever the level
+    /// is: a warning has to say whose it is.
+    fn span(&self) -> Span {
+        let failures = self.snapshot.trouble.as_ref().map_or(0, |it| it.failures);
+        tracing::error_span!(
+            "refresh",
+            identity = %self.identity,
+            attempt = failures.saturating_add(1),
+            provider = Empty,
+            request_id = Empty,
+            duration_ms = Empty,
+        )
+    }
+
     /// Takes an attempt's outcome in, and says when the next attempt is due.
-    fn conclude(&mut self, outcome: Result<Provided, Failure>) -> BootInstant {
+    fn conclude(&mut self, outcome: Result<Provided, Failure>, span: &Span) -> BootInstant {
         self.snapshot.attempts += 1;
-        let wait = match outcome.and_then(|provided| self.adopt(provided)) {
-            Ok(wait) => Some(wait),
-            Err(failure) => self.fail(failure),
-        };
+        let wait = span.in_scope(|| match outcome.and_then(|provided| self.adopt(provided)) {
+            Ok(wait) => {
+                self.counts.succeeded.add();
+                Some(wait)
+            }
+            Err(failure) => {
+                self.counts.failed.add(failure.class);
+                self.fail(failure)
+            }
+        });
         let (now, boot) = (self.clock.now(), self.clock.boot());
         self.concluded = boot;
         self.snapshot.next_attempt = wait.map(|wait| now.plus(wait));
         self.snapshot.due = wait.map(|wait| boot.after(wait));
+        self.keep_record();
         self.keep_up();
         self.publisher.publish(self.snapshot.clone());
         self.snapshot.due.unwrap_or(BootInstant::NEVER)
+    }
+
+    /// After a failure what was written down before stands.
+    fn keep_record(&self) {
+        let Snapshot {
+            held, trouble, due, ..
+        } = &self.snapshot;
+        if let (Some(held), None) = (held, trouble) {
+            self.page.hold(held, self.definition, *due);
+        }
     }
 
     fn adopt(&mut self, provided: Provided) -> Result<Duration, Failure> {
@@ -245,16 +349,23 @@ impl Keeper {
         let wait = schedule::after_success(&held.life(), now, held.draw);
         if is_new {
             tracing::info!(
-                identity = %self.identity,
+                outcome = "new",
                 source = %held.source,
                 key = %held.credentials().access_key_id,
                 expiry = held.credentials().expiry.map(tracing::field::display),
                 next_refresh_seconds = wait.as_secs(),
                 "refreshed"
             );
+        } else {
+            tracing::debug!(
+                outcome = "unchanged",
+                source = %held.source,
+                next_refresh_seconds = wait.as_secs(),
+                "refreshed"
+            );
         }
         if let Some(trouble) = self.snapshot.trouble.take() {
-            tracing::info!(identity = %self.identity, failures = trouble.failures, "refresh works again");
+            tracing::info!(failures = trouble.failures, "refresh works again");
         }
         self.snapshot.held = Some(held);
         self.snapshot.refreshed = Some(now);
@@ -276,9 +387,9 @@ impl Keeper {
             .is_none_or(|trouble| trouble.failure.class != failure.class);
         let class = failure.class.as_str();
         if is_news {
-            tracing::warn!(identity = %self.identity, class, error = %failure, "refresh failed");
+            tracing::warn!(outcome = "failed", class, error = %failure, "refresh failed");
         } else {
-            tracing::debug!(identity = %self.identity, class, failures, error = %failure, "refresh failed again");
+            tracing::debug!(outcome = "failed", class, failures, error = %failure, "refresh failed again");
         }
         let since = before.map_or(now, |trouble| trouble.since);
         self.snapshot.trouble = Some(Trouble {

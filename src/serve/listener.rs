@@ -20,6 +20,7 @@ use super::unix_socket::{self, Access, BACKLOG};
 use super::{Endpoint, Limits, Peer, Refusal, Witness, connection};
 use crate::authz::ListenerName;
 use crate::clock::Clock;
+use crate::metrics::{ListenerCounts, Metrics};
 use crate::os::process;
 
 /// After running out of descriptors or memory: long enough not to spin, short enough not to be
@@ -34,6 +35,8 @@ const COMPLAINTS: Duration = Duration::from_mins(1);
 pub enum Listener {
     Unix(UnixListener, PathBuf),
     Tcp(TcpListener),
+    /// One that other hosts may reach.
+    Beyond(TcpListener),
 }
 
 /// A socket that could not be bound.
@@ -111,6 +114,25 @@ impl Listener {
         })
     }
 
+    /// Binds an address that other hosts may reach.
+    #[expect(clippy::unused_async, reason = "without a runtime, tokio would panic")]
+    pub async fn beyond(address: SocketAddr) -> Result<Self, BindError> {
+        let bind = || {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok(Self::Beyond(socket.listen(BACKLOG.into())?))
+        };
+        bind().map_err(|cause| BindError {
+            what: address.to_string(),
+            address: Some(address),
+            cause,
+        })
+    }
+
     /// Binds a socket in a directory that nobody else may write to. The caller holds the lock that
     /// says that no other instance serves `path`, so what is there is a leftover.
     pub fn unix(path: &Path, access: Access) -> Result<Self, BindError> {
@@ -138,14 +160,14 @@ impl Listener {
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Unix(..) => None,
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Tcp(listener) | Self::Beyond(listener) => listener.local_addr().ok(),
         }
     }
 
     async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0)),
-            Self::Tcp(listener) => {
+            Self::Tcp(listener) | Self::Beyond(listener) => {
                 let (stream, address) = listener.accept().await?;
                 Ok(Accepted::Tcp(stream, address))
             }
@@ -185,6 +207,7 @@ pub struct Connections {
     clock: Arc<dyn Clock>,
     ledger: Arc<Ledger>,
     witness: Arc<Witness>,
+    metrics: Arc<Metrics>,
     /// Told whenever a connection has ended.
     ended: Arc<Notify>,
 }
@@ -195,8 +218,15 @@ impl Connections {
             clock,
             ledger: ledger(limits, BTreeSet::new()),
             witness: Arc::new(witness),
+            metrics: Arc::default(),
             ended: Arc::new(Notify::new()),
         }
+    }
+
+    /// Counted there.
+    #[must_use]
+    pub fn counted(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// With room that these users alone can take.
@@ -223,6 +253,7 @@ impl Connections {
             clock: Arc::clone(&self.clock),
             ledger: ledger(limits, BTreeSet::new()),
             witness: Arc::clone(&self.witness),
+            metrics: Arc::clone(&self.metrics),
             ended: self.ended(),
         }
     }
@@ -246,6 +277,7 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let too_many = Refusal::too_many().into_bytes();
+    let counts = connections.metrics.listener(name.as_str());
     let mut under_way = JoinSet::new();
     let mut complain_at = connections.clock.boot();
     loop {
@@ -277,6 +309,7 @@ pub async fn serve(
         // before others in the kernel's queue.
         let holder = Holder::of(peer.connected());
         let Some(place) = connections.ledger.place(holder, clock.boot()) else {
+            counts.refused.add();
             accepted.tell(&too_many);
             continue;
         };
@@ -287,13 +320,40 @@ pub async fn serve(
             clock: Arc::clone(&clock),
         });
         let (ended, stop) = (connections.ended(), stop.clone());
+        let open = Open::of(&counts);
         under_way.spawn(async move {
-            dispatch(accepted, Arc::new(peer), endpoint, beginners, clock, stop).await;
+            dispatch(
+                accepted,
+                Arc::new(peer),
+                endpoint,
+                beginners,
+                clock,
+                &open,
+                stop,
+            )
+            .await;
+            drop(open);
             ended.notify_one();
         });
     }
     drop(listener);
     while under_way.join_next().await.is_some() {}
+}
+
+/// A connection as it is counted, until it is dropped.
+struct Open(Arc<ListenerCounts>);
+
+impl Open {
+    fn of(counts: &Arc<ListenerCounts>) -> Self {
+        counts.open.up();
+        Self(Arc::clone(counts))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.down();
+    }
 }
 
 impl Accepted {
@@ -306,7 +366,7 @@ impl Accepted {
     ) -> io::Result<Option<Peer>> {
         match self {
             Self::Unix(stream) => Peer::of_unix(stream, name.clone(), witness).map(Some),
-            Self::Tcp(stream, address) => Ok(is_of_this_host(address.ip(), listener)
+            Self::Tcp(stream, address) => Ok(may_come(address.ip(), listener)
                 .then(|| Peer::of_tcp(stream, *address, name.clone(), witness))),
         }
     }
@@ -322,9 +382,12 @@ impl Accepted {
     }
 }
 
-/// With `route_localnet` a neighbour reaches 127.0.0.1, from an address of its own. Whoever
+/// Whether it may be served there. With `route_localnet` a neighbour reaches 127.0.0.1, from an address of its own. Whoever
 /// connects to another of this host's addresses from here comes from that.
-fn is_of_this_host(peer: IpAddr, listener: &Listener) -> bool {
+fn may_come(peer: IpAddr, listener: &Listener) -> bool {
+    if matches!(listener, Listener::Beyond(_)) {
+        return true;
+    }
     let peer = peer.to_canonical();
     let own = listener.tcp_address().map(|own| own.ip().to_canonical());
     peer.is_loopback() || Some(peer) == own
@@ -336,14 +399,16 @@ async fn dispatch(
     endpoint: Arc<dyn Endpoint>,
     beginners: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
+    open: &Open,
     stop: watch::Receiver<bool>,
 ) {
+    let counts = Arc::clone(&open.0);
     match accepted {
         Accepted::Unix(stream) => {
-            connection::serve(stream, peer, endpoint, beginners, clock, stop).await;
+            connection::serve(stream, peer, endpoint, beginners, clock, counts, stop).await;
         }
         Accepted::Tcp(stream, _) => {
-            connection::serve(stream, peer, endpoint, beginners, clock, stop).await;
+            connection::serve(stream, peer, endpoint, beginners, clock, counts, stop).await;
         }
     }
 }

@@ -11,16 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::destination::Destination;
 use super::line::Line;
-use journal::Journal;
+use crate::journal::{Journal, SOCKET};
 use log_file::LogFile;
-
-/// Where journald takes datagrams.
-pub const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// The ends that lines may leave by.
 #[derive(Clone)]
 pub struct Outlets {
-    /// The socket of journald: [`JOURNAL`].
+    /// The socket of journald: [`SOCKET`].
     pub journal: PathBuf,
     pub stderr: Arc<Mutex<dyn Write + Send>>,
     /// Where lines go if the config does not say.
@@ -31,7 +28,7 @@ impl Outlets {
     /// To `stderr` if the config does not say.
     pub fn to(stderr: impl Write + Send + 'static) -> Self {
         Self {
-            journal: JOURNAL.into(),
+            journal: SOCKET.into(),
             stderr: Arc::new(Mutex::new(stderr)),
             by_default: Destination::Stderr,
         }
@@ -115,7 +112,7 @@ impl Sink {
     pub(super) fn write(&mut self, lines: &mut VecDeque<Line>) -> Written {
         let mut lost = 0;
         let outcome = match self {
-            Self::Journal(journal) => journal.write(lines, &mut lost),
+            Self::Journal(journal) => journal::write(journal, lines, &mut lost),
             Self::File(file) => file.write(lines),
             Self::Stream(Stream { writer, torn }) => {
                 let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);

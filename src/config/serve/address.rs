@@ -14,6 +14,8 @@ pub(super) struct Kind {
     ip: &'static str,
     port: u16,
     others: &'static [IpAddr],
+    /// Whether it may be any address.
+    is_open: bool,
     problem: &'static str,
     hint: &'static str,
 }
@@ -29,6 +31,7 @@ pub(super) const HTTP: Kind = Kind {
         IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
         IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
     ],
+    is_open: false,
     problem: "credd listens on loopback addresses only, and on those of the ECS and EKS agents",
     hint: "use `127.0.0.1` or `[::1]`; the agents' are `169.254.170.2`, `169.254.170.23` and \
            `[fd00:ec2::23]`",
@@ -43,8 +46,25 @@ pub(super) const IMDS: Kind = Kind {
         IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
         IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
     ],
+    is_open: false,
     problem: "instance metadata is served on EC2's own addresses and on loopback ones only",
     hint: "use `169.254.169.254` or `[fd00:ec2::254]`",
+};
+
+pub(super) const METRICS: Kind = Kind {
+    example: "127.0.0.1:9170",
+    ip: "127.0.0.1",
+    port: 9170,
+    others: &[],
+    is_open: false,
+    problem: "metrics are served on loopback addresses, unless the config says otherwise",
+    hint: "use `127.0.0.1` or `[::1]`, or say `beyond-this-host = true`: whoever reaches the address \
+           then reads the names of identities and how they are doing",
+};
+
+pub(super) const METRICS_BEYOND: Kind = Kind {
+    is_open: true,
+    ..METRICS
 };
 
 /// All that are listened on, so that each is listed once.
@@ -82,7 +102,7 @@ fn address(text: &Text<'_>, kind: &Kind, findings: &mut Findings) -> Option<Sock
             .hint(hint(text.value, kind));
         return None;
     };
-    if !address.ip().is_loopback() && !kind.others.contains(&address.ip()) {
+    if !kind.is_open && !address.ip().is_loopback() && !kind.others.contains(&address.ip()) {
         findings.refuse(text, kind.problem).hint(kind.hint);
         return None;
     }

@@ -10,6 +10,7 @@ mod narrowing;
 mod questions;
 mod refusals;
 mod sources;
+mod traces;
 mod web_identity;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,9 @@ use credd::os::files::write_private;
 use credd::providers::chain::Link;
 use credd::providers::sts::Settings;
 use credd::providers::{SourceIdentity, Surroundings, assume_role, keys, profile, session_token};
-use credd::refresh::{Answer, Identities, Kept, Opened, Parts, Snapshot, SnapshotReader, State};
+use credd::refresh::{
+    Answer, Identities, Kept, Ledger, Opened, Parts, Snapshot, SnapshotReader, State,
+};
 use credd::secret_place::SecretPlace;
 use hyper::Request;
 use serde_json::Value;
@@ -146,6 +149,7 @@ impl Ground {
                 let seed = name.as_str().bytes().map(u64::from).sum();
                 Box::new(Chance::new(seed))
             },
+            ledger: Ledger::default(),
         };
         let named = identities
             .iter()

@@ -22,7 +22,7 @@ use credd::providers::chain::{self, Link};
 use credd::providers::{
     Context, Provider, SourceIdentity, Surroundings, assume_role, container, imds,
 };
-use credd::refresh::{Identities, Opened, Parts, SnapshotReader, refresher};
+use credd::refresh::{Identities, Ledger, Opened, Parts, SnapshotReader, refresher};
 use tokio::task::JoinSet;
 
 use self::checks::{Checks, Log, Observed};
@@ -166,6 +166,7 @@ impl Simulation {
                 Arc::clone(&self.clock) as SharedClock,
             ),
             draws: |_| Box::new(DRAWS.with_borrow_mut(Chance::fork)),
+            ledger: Ledger::default(),
         };
         DRAWS.set(self.chance.fork());
         let instance = Link::InstanceMetadata(imds::Config::default());
