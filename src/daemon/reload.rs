@@ -133,10 +133,9 @@ impl Reloader {
     async fn reload(&mut self) -> ReloadReport {
         // What does not arrive is a matter of the service manager alone.
         let _ = self.notifier.reloading(clock::monotonic());
-        let metrics = Arc::clone(&self.site.metrics);
         let (report, word) = match self.attempt().await {
             Ok(report) => {
-                metrics.reloads.add(ReloadOutcome::Applied);
+                self.site.metrics.reloads.add(ReloadOutcome::Applied);
                 let changes = &report.identities;
                 tracing::info!(
                     started = ?changes.started,
@@ -151,7 +150,7 @@ impl Reloader {
                 (report, "")
             }
             Err(refused) => {
-                metrics.reloads.add(ReloadOutcome::Refused);
+                self.site.metrics.reloads.add(ReloadOutcome::Refused);
                 let problem = refused.to_string();
                 tracing::error!(
                     %problem,
