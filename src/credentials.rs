@@ -61,6 +61,19 @@ impl Credentials {
         }
     }
 
+    /// Whether they are the same keys, of the same session.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let matches = |one: &Secret, other: &Secret| one.matches(other.expose().as_bytes());
+        let is_same_session = match (&self.session_token, &other.session_token) {
+            (Some(one), Some(other)) => matches(one, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        self.access_key_id == other.access_key_id
+            && matches(&self.secret_access_key, &other.secret_access_key)
+            && is_same_session
+    }
+
     /// Keys that no expiry ends: AWS gives every temporary set a session token.
     pub fn is_long_lived(&self) -> bool {
         self.session_token.is_none()

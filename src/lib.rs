@@ -40,16 +40,17 @@
 //!
 //! | task | one per | wakes on | publishes |
 //! |---|---|---|---|
-//! | refresher | identity | due, demanded, ordered, clock jumped, source or person has news | [`refresh::Snapshot`] |
+//! | refresher | identity | due, demanded, ordered, clock jumped, source or person has news, a file changed | [`refresh::Snapshot`] |
 //! | listener | socket | connection, stop | connections |
 //! | connection | client | request, a look each 2 s, stop | responses |
-//! | token keeper | process | rotation due, ordered, clock jumped | valid tokens, and their files |
+//! | reloader | process | reload ordered, by a command or SIGHUP | [`serve::Terms`], listeners |
+//! | token keeper | process | rotation due, ordered, reloaded, clock jumped | valid tokens, and their files |
 //! | state keeper | process | a set or an MFA session obtained or forgotten | what outlasts the process |
-//! | announcer | process | an announcement | service manager, hook |
+//! | announcer | process | an announcement, reloaded | service manager, hook |
 //! | clock watcher | process | wall clock set, host resumed | jumps |
 //! | audit writer | process | a second after a decision, many decisions, stop | the audit log, by a thread of its own |
 //! | memory | process | connections ended | |
-//! | signals | process | SIGTERM, SIGINT | stop |
+//! | signals | process | SIGTERM, SIGINT, SIGHUP | stop, hurry, reload |
 //!
 //! As the first process of a container the program does all that in a child of it, which it passes
 //! signals on to: what was the first process waits for orphans ([`os::init`]).
@@ -83,6 +84,16 @@
 //! Where a session takes a code that only a person has, the refresher asks through [`challenge`],
 //! well ahead of the end of the session in hand, and goes on serving. Nobody waits for an answer;
 //! it comes through the admin socket, is tried once, and what came of it goes back to the person.
+//!
+//! # The life of a config
+//!
+//! It is read from its file into what it means, with all that it names, or into the list of its
+//! problems. A start claims what it wants. A reload resolves it beside the one in force: makes the
+//! same checks, binds what is not bound yet, opens the identities that it defines otherwise and
+//! waits for them, bounded. Identities are known by their definitions, all the way down, so that
+//! whatever both configs define alike is one task with one schedule. What it decides about serving
+//! is one immutable value, [`serve::Terms`], which each request loads once: so it takes effect
+//! between two requests, whole. Until then everything can be taken back, and is, if anything fails.
 //!
 //! # The life of a request
 //!

@@ -59,6 +59,17 @@ impl SecretPlace {
         }
     }
 
+    /// The file that it is in, if there can be one.
+    pub fn path(&self, environment: &Environment) -> Option<PathBuf> {
+        match self {
+            Self::Credential(name) => {
+                let folder = environment.variable(DIRECTORY)?;
+                Some(Path::new(folder).join(name))
+            }
+            Self::File(path) => Some(path.clone()),
+        }
+    }
+
     /// The secret that is there now, without the newline that editors and `echo` leave at its end.
     pub async fn read(&self, environment: &Environment) -> Result<Secret, SecretPlaceError> {
         let fail = |problem| SecretPlaceError {

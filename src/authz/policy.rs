@@ -180,12 +180,12 @@ impl Policy {
     /// only or default one. The first rule that admits the caller to it decides which one is
     /// served.
     pub fn decide(&self, caller: &Caller, presented: &Presented, asked: Option<&str>) -> Decision {
-        if let Presented::Bearer(Bearer::Lease(grant)) = presented {
+        if let Presented::Bearer(Bearer::Lease(holder, grant)) = presented {
+            let leased = grant.identity().as_str();
             return match asked {
-                Some(asked) if grant.identity().as_str() != asked => {
-                    Decision::Deny(Reason::OtherIdentity.into())
-                }
-                _ => Decision::Allow(grant.clone()),
+                Some(asked) if leased != asked => Decision::Deny(Reason::OtherIdentity.into()),
+                // The rules may be others since a reload.
+                _ => self.decide(holder, &Presented::Nothing, Some(leased)),
             };
         }
         let decision = match asked {
@@ -205,7 +205,7 @@ impl Policy {
 
     /// Whether `caller` may be told anything at all.
     pub fn admit(&self, caller: &Caller, presented: &Presented) -> Result<(), Denial> {
-        let is_lease = matches!(presented, Presented::Bearer(Bearer::Lease(_)));
+        let is_lease = matches!(presented, Presented::Bearer(Bearer::Lease(..)));
         if is_lease || self.admitting(caller, presented).next().is_some() {
             Ok(())
         } else {
@@ -550,7 +550,8 @@ mod tests {
         let Decision::Allow(grant) = policy.decide(&unix(0), &nothing, Some("b")) else {
             panic!("root has every identity");
         };
-        let lease = Presented::Bearer(Bearer::Lease(grant));
+        let holder = Arc::new(unix(0));
+        let lease = Presented::Bearer(Bearer::Lease(holder, grant));
         let caller = tcp(None);
         assert_eq!(outcome(&policy, &caller, &lease, None), Ok("b".into()));
         assert_eq!(outcome(&policy, &caller, &lease, Some("b")), Ok("b".into()));
@@ -560,6 +561,12 @@ mod tests {
                 Err(Reason::OtherIdentity)
             );
         }
+        // What no rule would grant its holder any more is not granted by it either.
+        let others = self::policy(Vec::new(), &["a"]);
+        assert_eq!(
+            outcome(&others, &caller, &lease, Some("b")),
+            Err(Reason::UnknownIdentity)
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+use super::caller::Caller;
 use super::policy::Grant;
 use super::rule::TokenName;
 use crate::random;
@@ -19,8 +20,9 @@ use crate::secret::Secret;
 pub enum Bearer {
     /// Whoever can read the token's file; rules say what that opens.
     Token(TokenName),
-    /// Whoever was granted this on a Unix socket, and the programs that it runs.
-    Lease(Grant),
+    /// Whoever was granted this on a Unix socket, and the programs that it runs, for as long as
+    /// the rules would grant it that caller again.
+    Lease(Arc<Caller>, Grant),
 }
 
 /// The token of a request.

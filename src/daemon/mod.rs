@@ -35,8 +35,8 @@ use crate::providers::Surroundings;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
-    Admin, Admins, BindError, Connections, ImdsTerms, InForce, ReloadOrders, Site, Terms,
-    TokenFile, Untold, Witness,
+    Admin, Admins, BindError, Connections, ImdsTerms, InForce, ReloadOrder, ReloadOrders, Site,
+    Terms, TokenFile, TokenOrders, Untold, Witness,
 };
 use crate::systemd::Inherited;
 use announcer::{Announcer, Duties};
@@ -200,12 +200,10 @@ impl Daemon {
         let (announcer, duties) =
             Announcer::new(&challenges, Duties::of(&config, ""), &environment, &clock);
         let outlasting = Outlasting::open(&mut inherited, &environment, &clock);
-        let surroundings = surroundings(environment, own.clone(), Arc::clone(&clock));
-        let surroundings = Surroundings {
-            is_on_ec2,
-            ..outlasting.known_to(surroundings)
-        }
-        .with_challenges(Arc::clone(&challenges));
+        let surroundings = surroundings(environment, own.clone(), Arc::clone(&clock))
+            .with_challenges(Arc::clone(&challenges));
+        let mut surroundings = outlasting.known_to(surroundings);
+        surroundings.is_on_ec2 = is_on_ec2;
         let parts = refresh::Parts {
             surroundings: surroundings.clone(),
             draws,
@@ -227,32 +225,25 @@ impl Daemon {
             metrics: Arc::clone(&surroundings.metrics),
             challenges,
         });
-        let (reloads, orders) = ReloadOrders::new();
-        let admin = Admin {
-            site: Arc::clone(&site),
-            surroundings,
-            tokens: token_orders,
-            reloads,
-        };
-        let reloader = Reloader {
-            endpoints: Endpoints::of(&site, &outlasting.keys.imds, admin, connections),
-            site,
-            file,
-            config,
-            directory,
-            confinement,
-            admitted,
-            doors: Doors::default(),
-            identities,
-            tokens,
-            audit: audit_writer.redirection(),
-            own,
-            notifier: announcer.notifier(),
-            duties,
-            orders,
-        };
+        let (admin, orders) = admin(&site, surroundings, token_orders);
         Ok(Self {
-            reloader,
+            reloader: Reloader {
+                endpoints: Endpoints::of(&site, &outlasting.keys.imds, admin, connections),
+                site,
+                file,
+                config,
+                directory,
+                confinement,
+                admitted,
+                doors: Doors::default(),
+                identities,
+                tokens,
+                audit: audit_writer.redirection(),
+                own,
+                notifier: announcer.notifier(),
+                duties,
+                orders,
+            },
             doors,
             begun,
             announcer,
@@ -339,6 +330,22 @@ impl Daemon {
         }
         outcome
     }
+}
+
+/// What operators look at, and what they order reloads by.
+fn admin(
+    site: &Arc<Site>,
+    surroundings: Surroundings,
+    tokens: TokenOrders,
+) -> (Admin, mpsc::UnboundedReceiver<ReloadOrder>) {
+    let (reloads, orders) = ReloadOrders::new();
+    let admin = Admin {
+        site: Arc::clone(site),
+        surroundings,
+        tokens,
+        reloads,
+    };
+    (admin, orders)
 }
 
 /// Who may have what, by the config.

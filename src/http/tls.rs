@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::sync::OnceCell;
 
 use super::Stage;
 use super::stream::Stream;
+use crate::os::files::{Stamp, stamp};
 
 /// Whom to trust.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -22,11 +22,18 @@ pub enum Roots {
     File(PathBuf),
 }
 
-/// A TLS client whose roots are parsed when first needed, and once: most hosts never need them, and
-/// the 144 roots of a Debian bundle cost 2 ms and 320 KiB.
+/// A TLS client whose roots are parsed when first needed, and again only once their files have
+/// changed: most hosts never need them, and the 144 roots of a Debian bundle cost 2 ms and 320 KiB.
 #[derive(Debug, Default)]
 pub(super) struct Tls {
-    configs: Mutex<HashMap<Roots, Arc<OnceCell<Arc<ClientConfig>>>>>,
+    configs: Mutex<HashMap<Roots, Parsed>>,
+}
+
+/// Roots, and the state of their files that they are of.
+#[derive(Debug, Clone)]
+struct Parsed {
+    stamps: Vec<Option<Stamp>>,
+    config: Arc<ClientConfig>,
 }
 
 impl Tls {
@@ -36,24 +43,59 @@ impl Tls {
         host: &str,
         stream: Stream,
     ) -> Result<Stream, Stage> {
-        let config = {
-            let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(configs.entry(roots.clone()).or_default())
-        };
-        let config = config.get_or_try_init(|| load(roots.clone())).await?;
+        let config = self.config(roots).await?;
         let name = ServerName::try_from(host.to_owned()).map_err(|_| Stage::Url)?;
-        let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
+        let connector = tokio_rustls::TlsConnector::from(config);
         let stream = connector.connect(name, stream).await.map_err(Stage::Tls)?;
         Ok(Box::new(stream))
     }
 }
 
-async fn load(roots: Roots) -> Result<Arc<ClientConfig>, Stage> {
+impl Tls {
+    async fn config(&self, roots: &Roots) -> Result<Arc<ClientConfig>, Stage> {
+        let parsed = {
+            let configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+            configs.get(roots).cloned()
+        };
+        let wanted = roots.clone();
+        let parsed = tokio::task::spawn_blocking(move || up_to_date(&wanted, parsed))
+            .await
+            .map_err(|error| Stage::Roots(error.to_string()))??;
+        let config = Arc::clone(&parsed.config);
+        let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        configs.insert(roots.clone(), parsed);
+        Ok(config)
+    }
+}
+
+/// The same as `parsed`, unless the files have changed since. Those of before go on to be trusted
+/// where what is there now cannot be read: it may be half written.
+fn up_to_date(roots: &Roots, parsed: Option<Parsed>) -> Result<Parsed, Stage> {
+    // Before they are read, so that no change in between is missed.
+    let stamps: Vec<_> = files(roots).iter().map(|path| stamp(path)).collect();
+    if let Some(parsed) = parsed.clone().filter(|parsed| parsed.stamps == stamps) {
+        return Ok(parsed);
+    }
+    match (load(roots), parsed) {
+        (Ok(config), _) => Ok(Parsed { stamps, config }),
+        (Err(_), Some(parsed)) => Ok(parsed),
+        (Err(error), None) => Err(error),
+    }
+}
+
+fn files(roots: &Roots) -> Vec<PathBuf> {
+    match roots {
+        Roots::File(path) => vec![path.clone()],
+        Roots::System => {
+            let found = openssl_probe::probe();
+            found.cert_file.into_iter().chain(found.cert_dir).collect()
+        }
+    }
+}
+
+fn load(roots: &Roots) -> Result<Arc<ClientConfig>, Stage> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let store = tokio::task::spawn_blocking(move || store(&roots))
-        .await
-        .map_err(|error| Stage::Roots(error.to_string()))?
-        .map_err(|error| Stage::Roots(error.to_string()))?;
+    let store = store(roots).map_err(|error| Stage::Roots(error.to_string()))?;
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| Stage::Roots(error.to_string()))?

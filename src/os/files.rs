@@ -120,6 +120,27 @@ fn is_null_device(metadata: &Metadata) -> bool {
     metadata.rdev() == rustix::fs::makedev(1, 3)
 }
 
+/// What tells one state of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    /// In nanoseconds since the epoch.
+    modified: i128,
+    size: u64,
+}
+
+/// That of the file that `path` leads to now, if it leads to any. May block.
+pub fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(Stamp {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        modified: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+        size: metadata.len(),
+    })
+}
+
 /// Reads the rest of a file, of at most `limit` bytes.
 pub fn read_bounded(file: File, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     // Room for all that is read: a buffer that grows leaves unwiped copies behind.

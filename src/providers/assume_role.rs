@@ -160,6 +160,10 @@ impl Provider for AssumeRoleProvider {
         providing(self.attempt())
     }
 
+    fn files(&self) -> Vec<PathBuf> {
+        self.config.session_policy.iter().cloned().collect()
+    }
+
     fn news(&mut self) -> News<'_> {
         self.source.news()
     }

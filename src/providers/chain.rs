@@ -1,6 +1,7 @@
 //! The chain: providers tried in order, first as data, then run.
 
 use std::future::poll_fn;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -8,8 +9,8 @@ use super::environment::EnvironmentProvider;
 use super::served::Served;
 use super::session_token::CodeSource;
 use super::{
-    Context, News, Provider, Providing, SourceIdentity, Unprovided, assume_role, container, imds,
-    keys, process, profile, providing, session_token, web_identity,
+    Context, Heeding, News, Provider, Providing, SourceIdentity, Unprovided, assume_role,
+    container, imds, keys, process, profile, providing, session_token, web_identity,
 };
 use crate::credentials::{Failure, Provided};
 use crate::identity::IdentityName;
@@ -320,6 +321,23 @@ impl Provider for Chain {
                 Poll::Pending
             }
         }))
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let links = self.links.iter();
+        links.flat_map(|(_, provider)| provider.files()).collect()
+    }
+
+    /// Those that the last attempt has not come to have nothing to say.
+    fn heeds_files(&mut self) -> Heeding<'_> {
+        Box::pin(async {
+            for (_, provider) in self.links.iter_mut().take(self.reached) {
+                if !provider.files().is_empty() && provider.heeds_files().await {
+                    return true;
+                }
+            }
+            false
+        })
     }
 
     fn renew(&mut self) {

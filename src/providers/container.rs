@@ -93,19 +93,21 @@ impl ContainerProvider {
         }
     }
 
+    fn token_file(&self) -> Option<PathBuf> {
+        let of_environment = || self.variable(TOKEN_FILE).map(PathBuf::from);
+        self.config.token_file.clone().or_else(of_environment)
+    }
+
+    /// Those of the environment are for the endpoint that it names, and for no other.
+    fn variable(&self, name: &str) -> Option<&str> {
+        let is_named_there = self.config.uri.is_none();
+        let value = self.context.environment.variable(name);
+        value.filter(|_| is_named_there)
+    }
+
     /// Read anew for each request: EKS rotates the file.
     async fn token(&self) -> Result<Option<HeaderValue>, Failure> {
-        // Those of the environment are for the endpoint that it names, and for no other.
-        let is_named_there = self.config.uri.is_none();
-        let variable = |name| {
-            self.context
-                .environment
-                .variable(name)
-                .filter(|_| is_named_there)
-        };
-        let file = self.config.token_file.clone();
-        let file = file.or_else(|| variable(TOKEN_FILE).map(PathBuf::from));
-        let (token, origin) = if let Some(path) = file {
+        let (token, origin) = if let Some(path) = self.token_file() {
             let origin = format!("the token file {}", path.display());
             let text = files::read_text(path, TOKEN_BYTES)
                 .await
@@ -116,7 +118,7 @@ impl ContainerProvider {
                 return Err(Failure::transient(format!("{origin} is empty")));
             }
             (Secret::from(text.to_owned()), origin)
-        } else if let Some(token) = variable(TOKEN) {
+        } else if let Some(token) = self.variable(TOKEN) {
             (Secret::from(token.to_owned()), TOKEN.to_owned())
         } else {
             return Ok(None);
@@ -134,6 +136,10 @@ impl ContainerProvider {
 impl Provider for ContainerProvider {
     fn provide(&mut self) -> Providing<'_> {
         providing(self.attempt())
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.token_file().into_iter().collect()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Keys that credd.toml names: the access key id as it is, the secrets by where they are kept.
 
+use std::path::PathBuf;
+
 use super::{Context, Provider, Providing, Unprovided, providing, unreadable};
 use crate::credentials::{AccessKeyId, Credentials, Failure, Principal, Provided, Renewal};
 use crate::secret::Secret;
@@ -62,5 +64,12 @@ impl KeysProvider {
 impl Provider for KeysProvider {
     fn provide(&mut self) -> Providing<'_> {
         providing(self.attempt())
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let secret = std::iter::once(&self.config.secret_access_key);
+        let places = secret.chain(&self.config.session_token);
+        let environment = &self.context.environment;
+        places.filter_map(|place| place.path(environment)).collect()
     }
 }

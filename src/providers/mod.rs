@@ -22,6 +22,7 @@ pub mod survey;
 pub mod web_identity;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -54,6 +55,16 @@ pub trait Provider: Send {
         Box::pin(std::future::pending())
     }
 
+    /// The files that attempts read, or look for: a change of one may be worth an attempt.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Whether it is, by what the files say now. Dropping it loses nothing.
+    fn heeds_files(&mut self) -> Heeding<'_> {
+        Box::pin(std::future::ready(true))
+    }
+
     /// Says that the next attempt is to bring another set, although the last one may be good for a
     /// while: somebody ordered it, or AWS does not take that one any more. Sources that fail are
     /// asked anew.
@@ -71,6 +82,9 @@ pub trait Provider: Send {
 
 /// An attempt under way. Dropping it abandons the attempt and nothing else.
 pub type Providing<'a> = Pin<Box<dyn Future<Output = Result<Provided, Unprovided>> + Send + 'a>>;
+
+/// A look at files under way.
+pub type Heeding<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
 /// Why a provider gave nothing.
 #[derive(Debug, PartialEq, Eq)]

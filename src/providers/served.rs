@@ -1,8 +1,10 @@
 //! What clients get of an identity: never long-lived keys, but the session that STS makes of them.
 
+use std::path::PathBuf;
+
 use super::source::News;
 use super::sts::{Settings, Sts};
-use super::{Context, Provider, Providing, Unprovided, providing};
+use super::{Context, Heeding, Provider, Providing, Unprovided, providing};
 use crate::credentials::{Provided, Renewal};
 
 /// A provider whose long-lived keys, should it have any, are turned into a session.
@@ -45,6 +47,14 @@ impl Provider for Served {
 
     fn news(&mut self) -> News<'_> {
         self.provider.news()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.provider.files()
+    }
+
+    fn heeds_files(&mut self) -> Heeding<'_> {
+        self.provider.heeds_files()
     }
 
     fn renew(&mut self) {

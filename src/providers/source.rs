@@ -34,7 +34,7 @@ pub trait Source: Send + std::fmt::Debug {
     fn credentials(&mut self) -> Current<'_>;
 
     /// Completes once the source has published something after a look that gave nothing, or whose
-    /// set was rejected: never while its set is good. Dropping it loses nothing.
+    /// set was rejected, and once it has other long-lived keys: never while its set is good. Dropping it loses nothing.
     fn news(&mut self) -> News<'_>;
 
     /// Has a source that fails make an attempt now, for which the next [`Self::credentials`] waits.

@@ -163,6 +163,17 @@ impl Provider for WebIdentityProvider {
         providing(self.attempt())
     }
 
+    fn files(&self) -> Vec<PathBuf> {
+        let file = match &self.config {
+            Config::Environment => {
+                let variable = self.context.environment.variable(TOKEN_FILE);
+                variable.map(PathBuf::from)
+            }
+            Config::Given(given) => Some(given.token_file.clone()),
+        };
+        file.into_iter().collect()
+    }
+
     fn draws_on_shared_quota(&self) -> bool {
         match self.config {
             Config::Environment => Given::of(&self.context.environment).is_ok(),

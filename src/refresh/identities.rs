@@ -291,6 +291,17 @@ impl View {
         }
     }
 
+    /// Whether somebody has put other keys in the place of those that were given. Sessions come
+    /// and go, and one that was made of the last is as good.
+    fn has_other_keys(&self) -> bool {
+        let snapshot = self.node.reader.load();
+        let given = self.given.as_ref().filter(|given| given.is_long_lived());
+        match (given, snapshot.usable(self.node.clock.now())) {
+            (Some(given), Usable::Credentials(set)) => !given.is_same(set),
+            _ => false,
+        }
+    }
+
     fn failure(&self, why: &Failure) -> Failure {
         let name = self.node.reader.identity();
         Failure {
@@ -327,8 +338,13 @@ impl Source for View {
 
     fn news(&mut self) -> News<'_> {
         Box::pin(async {
-            if !self.is_waited_for || self.published.changed().await.is_err() {
-                std::future::pending::<()>().await;
+            loop {
+                if self.published.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                if self.is_waited_for || self.has_other_keys() {
+                    return;
+                }
             }
         })
     }

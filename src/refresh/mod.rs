@@ -1,6 +1,7 @@
 //! Keeping identities fresh: one task each, which alone asks its provider and publishes what
 //! everybody else reads.
 
+mod file_watch;
 mod held;
 mod identities;
 mod ledger;

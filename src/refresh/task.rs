@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::file_watch::FileWatch;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
@@ -27,10 +28,14 @@ use crate::state::Mark;
 /// minute, and STS 20 s to make a session of what it writes.
 const ATTEMPT: Duration = Duration::from_secs(90);
 
+/// A look into a file that has changed may take this long: it may be on a file server.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// Keeps one identity fresh for as long as it runs.
 pub struct Refresher {
     provider: Box<dyn Provider>,
     orders: Orders,
+    files: FileWatch,
     keeper: Keeper,
 }
 
@@ -80,9 +85,11 @@ pub fn refresher(
         page: Page::default(),
         definition: None,
     };
+    let files = FileWatch::new(Arc::clone(&keeper.clock));
     let refresher = Refresher {
         provider,
         orders,
+        files,
         keeper,
     };
     (refresher, reader)
@@ -112,6 +119,7 @@ impl Refresher {
             None => self.first_due(),
         };
         loop {
+            self.files.watch(self.provider.files());
             let wake = due.min(self.keeper.next_change());
             tokio::select! {
                 // In order, since tokio's own choice is a chance that no seed decides.
@@ -122,6 +130,11 @@ impl Refresher {
                 () = self.provider.news(), if self.keeper.snapshot.attempts > 0 => {
                     due = clock.boot();
                 }
+                () = self.files.changed() => {
+                    if self.keeper.snapshot.attempts > 0 && self.heeds_files().await {
+                        due = clock.boot();
+                    }
+                }
                 () = clock.sleep_until(wake) => {}
             }
             if clock.boot() >= due {
@@ -130,6 +143,14 @@ impl Refresher {
                 self.keeper.keep_up();
             }
         }
+    }
+
+    /// Whether changed files are worth an attempt. A look that takes longer than one at them would
+    /// is worth it, too.
+    async fn heeds_files(&mut self) -> bool {
+        let clock = Arc::clone(&self.keeper.clock);
+        let heeding = timeout(&*clock, LOOK, self.provider.heeds_files());
+        heeding.await.unwrap_or(true)
     }
 
     /// Says when the next attempt is due after `order`, which was `due` before.

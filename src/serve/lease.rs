@@ -2,6 +2,7 @@
 //! and whatever ends it, an orderly end, a crash or a kill, ends the token.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -77,9 +78,10 @@ pub(super) async fn respond(
     line.push(b'\n');
     let body = LeaseBody {
         line: Some(Bytes::from_owner(zeroize::Zeroizing::new(line))),
-        _lease: site
-            .tokens
-            .lease(&token, Bearer::Lease(granted.grant.clone())),
+        _lease: site.tokens.lease(
+            &token,
+            Bearer::Lease(Arc::clone(&granted.caller), granted.grant.clone()),
+        ),
     };
     let mut response = Response::new(Either::Right(body));
     response

@@ -139,7 +139,7 @@ impl Site {
                 container: process.and_then(|it| Some(it.container.as_deref()?.into())),
                 token: match presented {
                     Presented::Bearer(Bearer::Token(name)) => Some(name.as_str().into()),
-                    Presented::Bearer(Bearer::Lease(_)) => Some(LEASE.into()),
+                    Presented::Bearer(Bearer::Lease(..)) => Some(LEASE.into()),
                     Presented::Nothing | Presented::Unknown => None,
                 },
             },

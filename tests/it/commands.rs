@@ -37,7 +37,7 @@ fn place() -> (Place, Upstream) {
 }
 
 /// What a token gets at a URL; nothing if nobody answers.
-fn status(url: &str, token: &str) -> Option<u16> {
+pub(crate) fn status(url: &str, token: &str) -> Option<u16> {
     let (address, path) = url
         .strip_prefix("http://")?
         .split_at_checked(url[7..].find('/')?)?;

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use super::chain::{self, Link};
 use super::session_token::CodeSource;
 use super::source::{News, SourceIdentity};
-use super::{Context, Provider, Providing, Unprovided, providing};
+use super::{Context, Heeding, Provider, Providing, Unprovided, providing};
 use crate::aws::profile_file::{self, Location, Locations, Profiles, Section};
 use crate::clock::Timestamp;
 use crate::credentials::{
@@ -144,6 +144,8 @@ pub(super) struct ProfileProvider {
     chain: Option<(Link, Box<dyn Provider>)>,
     /// Whether the last attempt has come to it: what is news to it changes nothing else.
     has_reached_chain: bool,
+    /// Its own keys, where they were what it meant.
+    keys: Option<Credentials>,
 }
 
 impl ProfileProvider {
@@ -153,17 +155,21 @@ impl ProfileProvider {
             context,
             chain: None,
             has_reached_chain: false,
+            keys: None,
         }
     }
 
     /// The files are read anew each time: whoever edits them expects it.
     async fn attempt(&mut self) -> Result<Provided, Unprovided> {
         self.has_reached_chain = false;
+        self.keys = None;
         let read = self.config.read(&self.context.environment).await?;
         match read.plan {
             Plan::Keys => {
                 self.chain = None;
-                provided_keys(&read.profiles, &read.locations)
+                let provided = provided_keys(&read.profiles, &read.locations)?;
+                self.keys = Some(provided.credentials.copy());
+                Ok(provided)
             }
             Plan::Hop(link) => {
                 if runs_programs(&link) {
@@ -202,6 +208,32 @@ impl ProfileProvider {
 impl Provider for ProfileProvider {
     fn provide(&mut self) -> Providing<'_> {
         providing(self.attempt())
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let of_chain = self.chain.iter().flat_map(|(_, chain)| chain.files());
+        let locations = self.config.locations(&self.context.environment);
+        paths(&locations).chain(of_chain).collect()
+    }
+
+    /// Whoever edits another profile changes nothing of this one.
+    fn heeds_files(&mut self) -> Heeding<'_> {
+        Box::pin(async {
+            let Ok(read) = self.config.read(&self.context.environment).await else {
+                return true;
+            };
+            match (&read.plan, &mut self.chain) {
+                (Plan::Hop(now), Some((before, chain))) if **now == *before => {
+                    !chain.files().is_empty() && chain.heeds_files().await
+                }
+                (Plan::Keys, None) => {
+                    let now = provided_keys(&read.profiles, &read.locations);
+                    let now = now.ok().map(|provided| provided.credentials);
+                    !(self.keys.as_ref().zip(now)).is_some_and(|(before, now)| before.is_same(&now))
+                }
+                _ => true,
+            }
+        })
     }
 
     fn news(&mut self) -> News<'_> {
@@ -243,6 +275,16 @@ impl Provider for ProfileKeysProvider {
     fn provide(&mut self) -> Providing<'_> {
         providing(self.attempt())
     }
+
+    fn files(&self) -> Vec<PathBuf> {
+        paths(&self.0.locations).collect()
+    }
+}
+
+fn paths(locations: &Locations) -> impl Iterator<Item = PathBuf> {
+    let files = [&locations.config, &locations.credentials];
+    let files = files.into_iter().flatten();
+    files.map(|file| file.path.clone())
 }
 
 fn runs_programs(link: &Link) -> bool {

@@ -7,7 +7,7 @@ use credd::clock::{Clock, SystemClock};
 use super::{container, list, listening, reload, reloaded, write};
 use crate::commands::aws::{self, beside_aws};
 use crate::serving::eventually;
-use crate::serving::program::{Place, Said};
+use crate::serving::program::{Place, Running, Said};
 use crate::serving::upstream::{self, Upstream};
 use crate::support::fake_aws::{Call, Role};
 
@@ -231,4 +231,30 @@ fn hang_up_reloads_too_and_the_outcome_is_logged() {
     });
     assert!(daemon.try_end().is_none());
     assert_eq!(reload(&place, &more).code(), Some(0));
+}
+
+#[test]
+fn a_lease_opens_as_much_as_the_rules_in_force_would_grant_its_holder() {
+    let upstream = answering();
+    let place = Place::bare();
+    let http = listening("127.0.0.1:0");
+    let [first, second] = ["first", "second"].map(|name| container(name, &upstream.uri("/")));
+    write(&place, &[http.as_str(), &first, &second].concat());
+    let _daemon = place.serve();
+    place.warm();
+    let script = r#"echo "url $AWS_CONTAINER_CREDENTIALS_FULL_URI"
+        echo "token $AWS_CONTAINER_AUTHORIZATION_TOKEN"
+        exec sleep 1000"#;
+    let shown = place.folder().join("shown");
+    let mut running = Running::start(&mut place.exec(&["first"], script), &shown);
+    let (url, token) = (running.line("url "), running.line("token "));
+    assert_eq!(crate::commands::status(&url, &token), Some(200));
+    // Another config that grants it, too.
+    reloaded(&place, &[http.as_str(), &first].concat());
+    assert_eq!(crate::commands::status(&url, &token), Some(200));
+    // One that has no such identity, and then has it again.
+    reloaded(&place, &[http.as_str(), &second].concat());
+    assert_eq!(crate::commands::status(&url, &token), Some(404));
+    reloaded(&place, &[http.as_str(), &first, &second].concat());
+    assert_eq!(crate::commands::status(&url, &token), Some(200));
 }

@@ -221,7 +221,8 @@ struct Counts {
 
 #[test]
 fn mutated_configs_cost_no_request_and_only_good_ones_come_into_force() {
-    let many = std::env::var(VARIABLE).ok();
+    let environment = credd::environment::Environment::of_process();
+    let many = environment.variable(VARIABLE);
     let many = many.map_or(SHARE, |many| many.parse().unwrap());
     let clock = SystemClock::new();
     let expiry = clock.now().plus(Duration::from_hours(12));

@@ -124,3 +124,27 @@ fn a_server_that_does_not_speak_tls_is_a_passing_fault_and_gets_no_token() {
         assert_eq!(aws.calls(), 0);
     });
 }
+
+#[test]
+fn roots_that_are_replaced_count_from_the_next_connection_on() {
+    run(async || {
+        let folder = tempfile::tempdir().unwrap();
+        let (before, now) = (Authority::new(), Authority::new());
+        let clock = TestClock::new();
+        let aws = FakeAws::start_with_tls(&clock, now.vouch("localhost", |_| ())).await;
+        let url = aws.container_url().replace("127.0.0.1", "localhost");
+        let mut sources = Sources::new(&clock).set(FULL_URI, url).set(TOKEN, CANARY);
+        sources.roots = before.roots(folder.path());
+        let mut chain = sources.chain();
+        assert!(chain.provide().await.is_err());
+        // The same file, with another authority in it.
+        assert_eq!(now.roots(folder.path()), sources.roots);
+        assert!(chain.provide().await.is_ok());
+        // Half of a file takes nothing from anybody.
+        let Roots::File(bundle) = &sources.roots else {
+            panic!("{:?}", sources.roots)
+        };
+        files::write_private(bundle, b"-----BEGIN CERTIFICATE-----\n").unwrap();
+        assert!(chain.provide().await.is_ok());
+    });
+}
