@@ -44,6 +44,7 @@
 //! | listener | socket | connection, stop | connections |
 //! | connection | client | request, a look each 2 s, stop | responses |
 //! | token keeper | process | rotation due, ordered, clock jumped | valid tokens, and their files |
+//! | state keeper | process | a set or an MFA session obtained or forgotten | what outlasts the process |
 //! | announcer | process | an announcement | service manager, hook |
 //! | clock watcher | process | wall clock set, host resumed | jumps |
 //! | audit writer | process | a second after a decision, many decisions, stop | the audit log, by a thread of its own |
@@ -63,6 +64,11 @@
 //! judges again. A failure is classified by its provider and paced by [`retry`], here and nowhere
 //! else; the set in hand is served until its true expiry, and one from instance metadata beyond
 //! it, since AWS keeps honouring those.
+//!
+//! Under a service manager the set outlasts the process: the refresher writes it down in a
+//! [`refresh::Ledger`], with a mark of all that decides what its identity stands for, and the one of
+//! the next start begins with it where that mark is the same. MFA sessions are found by a mark of
+//! their owner. Nothing of it is ever on a disk ([`state`]).
 //!
 //! # Identities derived from others
 //!
