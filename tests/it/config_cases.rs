@@ -45,6 +45,21 @@ fn every_config_is_understood_or_refused_as_written_down() -> Result<(), Box<dyn
 }
 
 #[test]
+fn the_example_of_the_packages_is_a_config_once_it_is_not_commented_out()
+-> Result<(), Box<dyn Error>> {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/packaging/credd.toml");
+    let text = files::read_text_now(Path::new(example), LARGEST)?;
+    // `# ` and `##` are for people.
+    let lines = text.lines().filter_map(|line| line.strip_prefix('#'));
+    let lines: Vec<_> = lines.filter(|line| !line.starts_with([' ', '#'])).collect();
+    let config = config::parse(Path::new(example), &lines.join("\n"), &TheirAccounts)?;
+    assert_eq!(config.identities.len(), 3);
+    let as_it_is = config::parse(Path::new(example), &text, &TheirAccounts)?;
+    assert_eq!(as_it_is.identities.len(), 1);
+    Ok(())
+}
+
+#[test]
 fn every_example_in_the_readme_is_a_config() -> Result<(), Box<dyn Error>> {
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let text = files::read_text_now(Path::new(readme), LARGEST)?;
