@@ -85,6 +85,17 @@ def install():
     rig.wait(rig.healthy, "every identity after the MFA code")
 
 
+def other_package():
+    """The .rpm: what it has left after its removal. Its dependencies are Fedora's."""
+    rig.run("rpm", "--install", "--force-debian", "--nodeps", *pathlib.Path("/opt/packages").glob("*.rpm"))
+    rig.configure(ROLES)
+    rig.run("systemctl", "daemon-reload")
+    rig.run("systemctl", "start", "credd.service")
+    rig.wait(lambda: "ops-mfa" in rig.run("credd", "mfa", "--list"), "a question for a code")
+    rig.run("rpm", "--erase", "--force-debian", "credd")
+    return rig.leftovers("after the removal of the .rpm", "/usr/bin/credd")
+
+
 def interruptions(report):
     judged = rig.judged()
     squatter = rig.Squatter()
@@ -139,7 +150,9 @@ def main():
         report["exposure"] = report["exposure"].strip().splitlines()[-1]
         report["secrets"] = rig.secrets_found("in use")
         rig.run("dpkg", "--purge", "credd")
-        report["secrets"] += rig.secrets_found("after the purge") + rig.leftovers()
+        purged = "after the purge"
+        report["secrets"] += rig.secrets_found(purged) + rig.leftovers(purged, "/etc/credd")
+        report["secrets"] += other_package()
         outcome = list(problems(report))
     finally:
         report["problems"] = outcome

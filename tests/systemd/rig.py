@@ -201,13 +201,13 @@ def secrets_found(when):
     return [f"a secret, {when}, in {place}" for place in found]
 
 
-def leftovers():
-    """What a purged package has left."""
-    places = ["/run/credd", "/etc/credd", "/var/lib/credd", CREDENTIAL]
-    left = [f"{place} is left" for place in places if os.path.lexists(place)]
+def leftovers(when, *places):
+    """What a removed package has left."""
+    places = ["/run/credd", "/var/lib/credd", CREDENTIAL, *places]
+    left = [f"{place} is left {when}" for place in places if os.path.lexists(place)]
     descriptors = property("NFileDescriptorStore")
     if descriptors not in ("0", ""):
-        left.append(f"{descriptors} descriptors are left")
+        left.append(f"{descriptors} descriptors are left {when}")
     if run("pgrep", "--exact", "credd", check=False):
-        left.append("credd still runs")
+        left.append(f"credd still runs {when}")
     return left
