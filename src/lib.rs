@@ -22,6 +22,7 @@
 //! |   | [`challenge`] | questions for a person, MFA codes, and those that are used up |
 //! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
 //! |   | [`program`] | programs that credd runs, within limits |
+//! |   | [`pulse`] | whether the loops still come round |
 //! |   | [`systemd`] | what the service manager is told, and what it hands over |
 //! |   | [`telemetry`] | the log |
 //! | 9 | [`credentials`] [`identity`] | the nouns |
@@ -108,6 +109,7 @@ pub mod audit;
 pub mod challenge;
 pub mod http;
 pub mod program;
+pub mod pulse;
 pub mod systemd;
 pub mod telemetry;
 

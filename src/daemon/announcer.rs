@@ -1,5 +1,5 @@
-//! What is announced about sessions that only a person can renew, on its way out: to the service
-//! manager and to an operator's hook. The log has it already.
+//! What is announced about sessions that only a person can renew, on its way out to an operator's
+//! hook. The log has it already.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,10 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
-use crate::challenge::{Announcement, Challenges, Open};
+use crate::challenge::{Announcement, Challenges};
 use crate::clock::SharedClock;
 use crate::environment::Environment;
 use crate::program::{Command, Limits};
-use crate::systemd::Notifier;
 
 /// Of one run of the hook. It is there to send a message, not to wait for an answer.
 const HOOK: Limits = Limits {
@@ -25,12 +24,8 @@ const HOOKS: usize = 4;
 
 /// Tells what is announced from when it was made.
 pub(super) struct Announcer {
-    challenges: Arc<Challenges>,
     announcements: Receiver<Announcement>,
-    notifier: Notifier,
     hook: Option<Hook>,
-    /// What the status line says while nobody is asked anything.
-    usual: String,
 }
 
 struct Hook {
@@ -42,31 +37,25 @@ struct Hook {
 
 impl Announcer {
     pub(super) fn new(
-        challenges: Arc<Challenges>,
+        challenges: &Challenges,
         hook: Option<Command>,
         environment: Arc<Environment>,
         clock: SharedClock,
-        identities: usize,
     ) -> Self {
-        let plural = if identities == 1 { "y" } else { "ies" };
         Self {
             announcements: challenges.announcements(),
-            challenges,
-            notifier: Notifier::of(&environment),
             hook: hook.map(|command| Hook {
                 command: Arc::new(command),
                 environment,
                 clock,
                 running: JoinSet::new(),
             }),
-            usual: format!("keeping {identities} identit{plural}"),
         }
     }
 
     /// Never ends of itself.
     pub(super) async fn run(mut self) {
         loop {
-            self.show();
             let announcement = match self.announcements.recv().await {
                 Ok(announcement) => announcement,
                 Err(RecvError::Lagged(count)) => {
@@ -83,28 +72,6 @@ impl Announcer {
             }
         }
     }
-
-    fn show(&self) {
-        self.notifier
-            .status(&line(&self.challenges.list(), &self.usual));
-    }
-}
-
-/// What the service manager shows.
-fn line(open: &[Open], usual: &str) -> String {
-    let mut pending = open.iter().filter(|open| open.pending_since.is_some());
-    let Some(first) = pending.next() else {
-        return usual.to_owned();
-    };
-    let identity = &first.subject.identity;
-    let by = first
-        .ends
-        .map_or(String::new(), |ends| format!(" by {ends}"));
-    let more = match pending.count() {
-        0 => String::new(),
-        more => format!(" (and {more} more: `credd mfa --list`)"),
-    };
-    format!("an MFA code is needed{by}: run `credd mfa {identity}`{more}")
 }
 
 impl Hook {

@@ -1,66 +1,79 @@
 //! The sockets that callers come in by.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use super::StartError;
 use super::folder::Folder;
+use super::handover::HandedOver;
 use super::runtime_directory::{self, Lock, Passage, RuntimeDirectory};
 use super::unusable::Unusable;
-use crate::authz::{ListenerName, Policy, TokenName};
-use crate::config::TokenSettings;
+use crate::authz::{ListenerName, Policy};
+use crate::config::{Config, TokenSettings};
 use crate::os::process;
 use crate::os::users::{Accounts, HostAccounts};
-use crate::serve::{Access, Config, Listener, OwnSocket};
+use crate::serve::{Access, Admins, BindError, Listener, OwnSocket};
+use crate::systemd::TcpDoor;
 
 /// Everything that listens, and the locks of what lies outside the runtime directory.
 pub(super) struct Doors {
     pub(super) public: Vec<(ListenerName, Listener)>,
     pub(super) imds: Vec<Listener>,
     pub(super) admin: Listener,
+    /// Who is let in there.
+    pub(super) admins: Admins,
     pub(super) locks: Vec<Lock>,
 }
 
 /// Who besides root and the daemon's user is let in to the sockets of the runtime directory.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Admitted {
+struct Admitted {
     /// Callers on the public one, whom rules may admit.
     others: bool,
     /// The group of the admin socket.
-    pub(super) admins: Option<u32>,
+    admins: Option<u32>,
 }
 
 impl Admitted {
     /// Lets those through who have something to seek in the runtime directory: callers, readers of
     /// tokens, and the group of operators where the daemon may do so.
-    pub(super) fn to(
+    fn to(
         directory: &RuntimeDirectory,
         config: &Config,
         policy: &Policy,
-        tokens: &BTreeMap<TokenName, TokenSettings>,
+        handed_over: &HandedOver,
     ) -> Result<Self, Unusable> {
         let owner = process::effective_uid();
         let admitted = Self {
-            others: policy.may_admit_others(&ListenerName::unix(), owner),
-            admins: let_admins_in(directory)?,
+            // Whoever has made the socket has decided who may connect.
+            others: handed_over.has_public()
+                || policy.may_admit_others(&ListenerName::unix(), owner),
+            admins: if handed_over.has_admin() {
+                group_of_admins()
+            } else {
+                let_admins_in(directory)?
+            },
         };
         let is_in_it = |socket: &OwnSocket| socket.path.starts_with(directory.path());
-        let have_own = config.own_sockets.iter().any(is_in_it);
+        let have_own = config.serve.own_sockets.iter().any(is_in_it);
         directory.let_in(Passage {
             to_sockets: admitted.others || admitted.admins.is_some() || have_own,
-            to_tokens: tokens.values().any(TokenSettings::lets_others_read),
+            to_tokens: config.tokens.values().any(TokenSettings::lets_others_read),
         })?;
         Ok(admitted)
     }
 }
 
-fn let_admins_in(directory: &RuntimeDirectory) -> Result<Option<u32>, Unusable> {
+fn group_of_admins() -> Option<u32> {
     const GROUP: &str = "credd-admin";
-    let group = HostAccounts.group(GROUP).unwrap_or_else(|error| {
+    HostAccounts.group(GROUP).unwrap_or_else(|error| {
         tracing::warn!(group = GROUP, %error, "cannot look up the group of the admin socket");
         None
-    });
+    })
+}
+
+fn let_admins_in(directory: &RuntimeDirectory) -> Result<Option<u32>, Unusable> {
+    let group = group_of_admins();
     match directory.let_in_admins(group) {
         Ok(()) => Ok(group),
         Err(error @ Unusable::Group { .. }) => {
@@ -73,15 +86,19 @@ fn let_admins_in(directory: &RuntimeDirectory) -> Result<Option<u32>, Unusable> 
 
 impl Doors {
     /// Opens them in the order in which a failure does the least harm: the ports, then the names
-    /// of the sockets.
+    /// of the sockets. Those that are handed over are open.
     pub(super) async fn open(
         config: &Config,
         directory: &RuntimeDirectory,
-        admitted: Admitted,
+        policy: &Policy,
+        mut handed_over: HandedOver,
     ) -> Result<Self, StartError> {
+        let admitted = Admitted::to(directory, config, policy, &handed_over)?;
+        let config = &config.serve;
         let (mut public, mut locks) = (Vec::new(), Vec::new());
         for address in &config.http {
-            public.push((ListenerName::http(), Listener::tcp(*address).await?));
+            let listener = tcp(&mut handed_over, TcpDoor::Http, *address).await?;
+            public.push((ListenerName::http(), listener));
         }
         let access = Access {
             mode: if admitted.others { 0o666 } else { 0o600 },
@@ -89,24 +106,35 @@ impl Doors {
         };
         let mut imds = Vec::new();
         for address in config.imds.iter().flat_map(|imds| &imds.listen) {
-            imds.push(Listener::tcp(*address).await?);
+            imds.push(tcp(&mut handed_over, TcpDoor::Imds, *address).await?);
         }
         // The commands find this one; a config may ask for another besides.
         let found = runtime_directory::public_socket(directory.path());
-        public.push((ListenerName::unix(), Listener::unix(&found, access)?));
+        let listener = match handed_over.take_unix(&found) {
+            Some(listener) => Listener::inherited_unix(listener)?,
+            None => Listener::unix(&found, access)?,
+        };
+        public.push((ListenerName::unix(), listener));
+        let mut outside = |name, path: &Path, access| {
+            let listener = if let Some(listener) = handed_over.take_unix(path) {
+                Listener::inherited_unix(listener)?
+            } else {
+                locks.push(lock(path)?);
+                Listener::unix(path, access)?
+            };
+            public.push((name, listener));
+            Ok::<_, StartError>(())
+        };
         if let Some(path) = config.unix.as_ref().filter(|path| **path != found) {
-            locks.push(lock(path)?);
-            public.push((ListenerName::unix(), Listener::unix(path, access)?));
+            outside(ListenerName::unix(), path, access)?;
         }
         for socket in &config.own_sockets {
-            locks.push(lock(&socket.path)?);
             let access = Access {
                 owner: socket.owner,
                 group: socket.group,
                 mode: socket.mode,
             };
-            let listener = Listener::unix(&socket.path, access)?;
-            public.push((socket.listener.clone(), listener));
+            outside(socket.listener.clone(), &socket.path, access)?;
         }
         let access = Access {
             group: admitted.admins,
@@ -117,11 +145,19 @@ impl Doors {
             },
             ..Access::PRIVATE
         };
-        let admin = Listener::unix(&runtime_directory::admin_socket(directory.path()), access)?;
+        let path = runtime_directory::admin_socket(directory.path());
+        let admin = match handed_over.take_unix(&path) {
+            Some(listener) => Listener::inherited_unix(listener)?,
+            None => Listener::unix(&path, access)?,
+        };
         Ok(Self {
             public,
             imds,
             admin,
+            admins: Admins {
+                owner: process::effective_uid(),
+                group: admitted.admins,
+            },
             locks,
         })
     }
@@ -143,6 +179,17 @@ impl Doors {
     /// The addresses of the IMDS endpoint.
     pub(super) fn imds(&self) -> Vec<SocketAddr> {
         self.imds.iter().filter_map(Listener::tcp_address).collect()
+    }
+}
+
+async fn tcp(
+    handed_over: &mut HandedOver,
+    door: TcpDoor,
+    address: SocketAddr,
+) -> Result<Listener, BindError> {
+    match handed_over.take_tcp(door, address) {
+        Some(listener) => Listener::inherited_tcp(listener),
+        None => Listener::tcp(address).await,
     }
 }
 

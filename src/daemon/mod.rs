@@ -3,15 +3,21 @@
 mod announcer;
 mod doors;
 mod folder;
+mod handover;
+mod herald;
 pub mod runtime_directory;
 pub mod sandbox;
 pub mod signals;
+mod standing;
+mod supervision;
 mod token_file;
 mod token_keeper;
 mod unusable;
+pub mod watchdog;
 
 use std::fmt;
 use std::future::Future;
+use std::mem::take;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,13 +39,15 @@ use crate::providers::Surroundings;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
-    self, Admin, Admins, BindError, Connections, Imds, ImdsTerms, InForce, Limits, Public, Site,
-    Terms, TokenOrders, Untold, Witness,
+    self, Admin, BindError, Connections, Imds, ImdsTerms, InForce, Limits, Public, Site, Terms,
+    TokenOrders, Untold, Witness,
 };
 use crate::systemd::Inherited;
 use announcer::Announcer;
-use doors::{Admitted, Doors};
+use doors::Doors;
+use handover::{HandedOver, Mismatch};
 use runtime_directory::RuntimeDirectory;
+use supervision::Supervision;
 use token_keeper::TokenKeeper;
 
 pub use unusable::Unusable;
@@ -74,6 +82,7 @@ pub struct Daemon {
     limits: Limits,
     witness: Witness,
     announcer: Announcer,
+    supervision: Supervision,
     audit_writer: audit::Writer,
     clock: SharedClock,
     token_keeper: TokenKeeper,
@@ -87,6 +96,7 @@ pub struct Daemon {
 pub enum StartError {
     RuntimeDirectory(Unusable),
     Audit(audit::Unusable),
+    HandedOver(Mismatch),
     Bind(BindError),
     /// The rules ask for more about callers than the kernel tells here.
     Callers(Untold),
@@ -97,6 +107,7 @@ impl fmt::Display for StartError {
         match self {
             Self::RuntimeDirectory(error) => error.fmt(formatter),
             Self::Audit(error) => error.fmt(formatter),
+            Self::HandedOver(error) => error.fmt(formatter),
             Self::Bind(error) => error.fmt(formatter),
             Self::Callers(error) => error.fmt(formatter),
         }
@@ -117,6 +128,12 @@ impl From<audit::Unusable> for StartError {
     }
 }
 
+impl From<Mismatch> for StartError {
+    fn from(error: Mismatch) -> Self {
+        Self::HandedOver(error)
+    }
+}
+
 impl From<BindError> for StartError {
     fn from(error: BindError) -> Self {
         Self::Bind(error)
@@ -134,35 +151,33 @@ impl Daemon {
     /// the least harm: the directory, the ports, then the names of the sockets.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let Parts {
-            config,
+            mut config,
             environment,
             outlets,
             runtime_directory,
-            inherited: _,
+            mut inherited,
             is_on_ec2,
             clock,
             draws,
         } = parts;
+        let handed_over = HandedOver::into(&mut config.serve, &runtime_directory, &mut inherited)?;
         let witness = Witness::default();
         witness.suffices_for(&config.allow, &config.serve.tcp_addresses())?;
-        let owner = process::effective_uid();
-        let names = config.identities.keys().filter(|name| !name.is_narrowed());
-        let policy = Policy::new(config.allow, owner, names.cloned().collect());
+        let policy = policy(&mut config);
         let directory = RuntimeDirectory::claim(runtime_directory)?;
         let (audit, audit_writer) = audit::open(&config.audit, outlets, random::bytes())?;
-        let admitted = Admitted::to(&directory, &config.serve, &policy, &config.tokens)?;
-        let doors = Doors::open(&config.serve, &directory, admitted).await?;
+        let doors = Doors::open(&config, &directory, &policy, handed_over).await?;
         let own = doors.addresses();
         let (token_keeper, token_orders) =
             TokenKeeper::open(&directory, config.tokens, Arc::clone(&clock))?;
         let challenges = challenges(&config.challenges, &directory, &clock);
         let announcer = Announcer::new(
-            Arc::clone(&challenges),
+            &challenges,
             config.challenges.hook,
             Arc::clone(&environment),
             Arc::clone(&clock),
-            config.identities.len(),
         );
+        let supervision = Supervision::by(&environment);
         let surroundings = Surroundings {
             is_on_ec2,
             ..surroundings(environment, own, Arc::clone(&clock))
@@ -172,8 +187,10 @@ impl Daemon {
         let parts = refresh::Parts {
             surroundings: surroundings.clone(),
             draws,
+            pulse: supervision.pulse.clone(),
         };
         let (identities, begun) = Identities::open_all(config.identities, parts);
+        supervision.tell_of(identities.readers());
         let site = Arc::new(Site {
             began: clock.boot(),
             clock: Arc::clone(&clock),
@@ -181,10 +198,7 @@ impl Daemon {
                 identities: identities.readers(),
                 links,
                 policy,
-                admins: Admins {
-                    owner,
-                    group: admitted.admins,
-                },
+                admins: doors.admins,
                 url: doors.url(),
                 token_files: token_keeper.files(),
                 imds: config.serve.imds.map(|imds| ImdsTerms {
@@ -206,6 +220,7 @@ impl Daemon {
             limits: config.serve.limits,
             witness,
             announcer,
+            supervision,
             audit_writer,
             clock,
             token_keeper,
@@ -228,7 +243,8 @@ impl Daemon {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
         let connections = Connections::new(Arc::clone(&self.clock), self.limits, self.witness)
-            .knowing(self.site.terms.load().policy.known_users());
+            .knowing(self.site.terms.load().policy.known_users())
+            .watched_by(self.supervision.pulse.clone());
         // Whoever crowds the public sockets keeps nobody off the admin socket.
         let apart = Arc::new(connections.apart(Limits::default()));
         let connections = Arc::new(connections);
@@ -240,6 +256,7 @@ impl Daemon {
             public: listeners,
             imds: imds_listeners,
             admin: admin_listener,
+            admins: _,
             locks: _locks,
         } = self.doors;
         for (name, listener) in listeners {
@@ -266,6 +283,8 @@ impl Daemon {
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
         keeping.spawn(self.announcer.run());
+        self.supervision
+            .begin(&mut keeping, &self.site.challenges, &self.clock);
         let mut auditing = JoinSet::new();
         auditing.spawn(self.audit_writer.run(Arc::clone(&self.clock)));
         keeping.spawn(self.token_keeper.run());
@@ -287,6 +306,7 @@ impl Daemon {
             _ = listening.join_next() => Err(TaskEnded),
         };
         tracing::info!("stopping: answers under way are finished");
+        let _ = self.supervision.notifier.stopping();
         let _ = stopping.send(true);
         while listening.join_next().await.is_some() {}
         self.site.audit.close();
@@ -297,6 +317,13 @@ impl Daemon {
         tracing::info!("stopped");
         outcome
     }
+}
+
+/// The rules of `config`, which has them no more.
+fn policy(config: &mut Config) -> Policy {
+    let names = config.identities.keys();
+    let names = names.filter(|name| !name.is_narrowed()).cloned().collect();
+    Policy::new(take(&mut config.allow), process::effective_uid(), names)
 }
 
 /// What only a person can answer, and what of it is used up since an earlier run.

@@ -14,6 +14,7 @@ use crate::identity::IdentityName;
 use crate::providers::chain::{self, Link};
 use crate::providers::source::{Current, News, Source, SourceIdentity, Sources};
 use crate::providers::{Context, Surroundings};
+use crate::pulse::Pulse;
 use crate::random::Draws;
 
 /// What identities are made with.
@@ -22,6 +23,8 @@ pub struct Parts {
     pub surroundings: Surroundings,
     /// Chance for one identity.
     pub draws: fn(&IdentityName) -> Box<dyn Draws>,
+    /// What every refresher answers.
+    pub pulse: Pulse,
 }
 
 /// Who is kept.
@@ -134,6 +137,7 @@ impl Identities {
         let clock = Arc::clone(&keeping.parts.surroundings.clock);
         let draws = (keeping.parts.draws)(&name);
         let (refresher, reader) = refresher(name, provider, Arc::clone(&clock), draws);
+        let refresher = refresher.watched_by(&keeping.parts.pulse);
         let (needed, is_needed) = oneshot::channel();
         let node = Arc::new(Node {
             reader,

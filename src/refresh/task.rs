@@ -15,6 +15,7 @@ use crate::clock::{BootInstant, Jumps, SharedClock, timeout};
 use crate::credentials::{Failure, FailureClass, Provided};
 use crate::identity::IdentityName;
 use crate::providers::{Provider, Unprovided};
+use crate::pulse::{Heart, Pulse};
 use crate::random::Draws;
 
 /// The longest that an attempt may take, above the providers' own deadlines: a program has a
@@ -25,6 +26,7 @@ const ATTEMPT: Duration = Duration::from_secs(90);
 pub struct Refresher {
     provider: Box<dyn Provider>,
     orders: Orders,
+    heart: Heart,
     keeper: Keeper,
 }
 
@@ -57,6 +59,7 @@ pub fn refresher(
     draws: Box<dyn Draws>,
 ) -> (Refresher, SnapshotReader) {
     let (publisher, orders, reader) = SnapshotPublisher::new(identity.clone());
+    let heart = Pulse::default().heart(identity.as_str());
     let keeper = Keeper {
         concluded: clock.boot(),
         identity,
@@ -69,12 +72,21 @@ pub fn refresher(
     let refresher = Refresher {
         provider,
         orders,
+        heart,
         keeper,
     };
     (refresher, reader)
 }
 
 impl Refresher {
+    /// Has it answer whoever asks whether it is alive.
+    #[must_use]
+    pub fn watched_by(self, pulse: &Pulse) -> Self {
+        let name = format!("the refresher of {}", self.keeper.identity);
+        let heart = pulse.heart(name);
+        Self { heart, ..self }
+    }
+
     /// Never ends of itself. Dropping it at any moment loses nothing.
     pub async fn run(mut self) {
         let clock = Arc::clone(&self.keeper.clock);
@@ -92,6 +104,8 @@ impl Refresher {
                     due = clock.boot();
                 }
                 () = clock.sleep_until(wake) => {}
+                // Last, so that one that finds no rest does not answer.
+                () = self.heart.beat() => {}
             }
             if clock.boot() >= due {
                 due = self.attempt(&mut jumps).await;
@@ -137,7 +151,10 @@ impl Refresher {
     /// is in hand is kept up meanwhile.
     async fn attempt(&mut self, jumps: &mut Jumps) -> BootInstant {
         let Self {
-            provider, keeper, ..
+            provider,
+            keeper,
+            heart,
+            ..
         } = self;
         let clock = Arc::clone(&keeper.clock);
         // Called where panics are caught, too.
@@ -151,6 +168,8 @@ impl Refresher {
                 outcome = &mut attempt => break outcome,
                 () = jumps.next() => {}
                 () = clock.sleep_until(keeper.next_change()) => {}
+                // An attempt is alive until its deadline, which ends it.
+                () = heart.beat() => {}
             }
         };
         let slow = |_| Err(Failure::transient("the attempt took longer than 90 s"));

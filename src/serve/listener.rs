@@ -20,7 +20,8 @@ use super::unix_socket::{self, Access, BACKLOG};
 use super::{Endpoint, Limits, Peer, Refusal, Witness, connection};
 use crate::authz::ListenerName;
 use crate::clock::Clock;
-use crate::os::process;
+use crate::os::{device, process};
+use crate::pulse::Pulse;
 
 /// After running out of descriptors or memory: long enough not to spin, short enough not to be
 /// noticed by an SDK that waits a second.
@@ -32,7 +33,8 @@ const COMPLAINTS: Duration = Duration::from_mins(1);
 /// A bound socket.
 #[derive(Debug)]
 pub enum Listener {
-    Unix(UnixListener, PathBuf),
+    /// With its name, where that is ours to remove.
+    Unix(UnixListener, Option<PathBuf>),
     Tcp(TcpListener),
 }
 
@@ -115,12 +117,42 @@ impl Listener {
     /// says that no other instance serves `path`, so what is there is a leftover.
     pub fn unix(path: &Path, access: Access) -> Result<Self, BindError> {
         let bound = unix_socket::bind(path, access);
-        let bound = bound.map(|listener| Self::Unix(listener, path.to_owned()));
+        let bound = bound.map(|listener| Self::Unix(listener, Some(path.to_owned())));
         bound.map_err(|cause| BindError {
             what: path.display().to_string(),
             address: None,
             cause,
         })
+    }
+
+    /// Takes over a socket that somebody else has bound and holds on to.
+    pub fn inherited_tcp(listener: std::net::TcpListener) -> Result<Self, BindError> {
+        let address = listener.local_addr().ok();
+        let adopt = || {
+            let listener = TcpListener::from_std(listener)?;
+            let address = listener.local_addr()?;
+            if let Err(error) = device::keep_to_loopback(&listener) {
+                tracing::warn!(%address, %error, "cannot listen on the loopback device alone; add \
+                                                  BindToDevice=lo to the .socket unit");
+            }
+            restrain(&listener, address)?;
+            Ok(Self::Tcp(listener))
+        };
+        adopt().map_err(|cause| BindError {
+            what: "the TCP socket that the service manager hands over".to_owned(),
+            address,
+            cause,
+        })
+    }
+
+    /// The same for a Unix socket. Its name, and who may connect, stay as they are.
+    pub fn inherited_unix(listener: std::os::unix::net::UnixListener) -> Result<Self, BindError> {
+        let listener = UnixListener::from_std(listener).map_err(|cause| BindError {
+            what: "the Unix socket that the service manager hands over".to_owned(),
+            address: None,
+            cause,
+        })?;
+        Ok(Self::Unix(listener, None))
     }
 
     pub fn tcp_address(&self) -> Option<SocketAddr> {
@@ -156,7 +188,7 @@ fn restrain(listener: &TcpListener, address: SocketAddr) -> io::Result<()> {
 /// The socket's name goes with it, so that clients see at once that nobody is there.
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
+        if let Self::Unix(_, Some(path)) = self {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -175,6 +207,7 @@ pub struct Connections {
     witness: Arc<Witness>,
     /// Told whenever a connection has ended.
     ended: Arc<Notify>,
+    pulse: Pulse,
 }
 
 impl Connections {
@@ -184,6 +217,7 @@ impl Connections {
             ledger: ledger(limits, BTreeSet::new()),
             witness: Arc::new(witness),
             ended: Arc::new(Notify::new()),
+            pulse: Pulse::default(),
         }
     }
 
@@ -204,7 +238,14 @@ impl Connections {
             ledger: ledger(limits, BTreeSet::new()),
             witness: Arc::clone(&self.witness),
             ended: self.ended(),
+            pulse: self.pulse.clone(),
         }
+    }
+
+    /// With listeners that answer whoever asks whether they are alive.
+    #[must_use]
+    pub fn watched_by(self, pulse: Pulse) -> Self {
+        Self { pulse, ..self }
     }
 
     pub fn ended(&self) -> Arc<Notify> {
@@ -228,9 +269,12 @@ pub async fn serve(
     let too_many = Refusal::too_many().into_bytes();
     let mut under_way = JoinSet::new();
     let mut complain_at = connections.clock.boot();
+    let what = format!("the listener {}", name.as_str());
+    let mut heart = connections.pulse.heart(what);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            () = heart.beat() => continue,
             _ = stop.wait_for(|&stop| stop) => break,
         };
         while under_way.try_join_next().is_some() {}
@@ -272,7 +316,7 @@ pub async fn serve(
             ended.notify_one();
         });
     }
-    drop(listener);
+    drop((listener, heart));
     while under_way.join_next().await.is_some() {}
 }
 

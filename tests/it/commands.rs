@@ -25,7 +25,7 @@ use crate::serving::upstream::{self, Upstream};
 use crate::serving::wire::exchange;
 
 /// An upstream with credentials of six hours.
-fn upstream() -> Upstream {
+pub(crate) fn upstream() -> Upstream {
     let expiry = SystemClock::new().now().plus(Duration::from_hours(6));
     Upstream::answering(upstream::credentials(expiry))
 }
@@ -37,7 +37,7 @@ fn place() -> (Place, Upstream) {
 }
 
 /// What a token gets at a URL; nothing if nobody answers.
-fn status(url: &str, token: &str) -> Option<u16> {
+pub(crate) fn status(url: &str, token: &str) -> Option<u16> {
     let (address, path) = url
         .strip_prefix("http://")?
         .split_at_checked(url[7..].find('/')?)?;

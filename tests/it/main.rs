@@ -21,6 +21,7 @@ mod profile_file_vectors;
 mod programs;
 mod refresh;
 mod roles;
+mod service;
 mod serving;
 mod sigv4_vectors;
 mod simulation;
