@@ -68,7 +68,7 @@ impl Credentials {
 }
 
 /// An access key id. Not secret, but enough to look for its owner: it prints as its last four.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct AccessKeyId(String);
 
 impl AccessKeyId {

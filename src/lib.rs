@@ -23,6 +23,7 @@
 //! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
 //! |   | [`program`] | programs that credd runs, within limits |
 //! |   | [`pulse`] | whether the loops still come round |
+//! |   | [`state`] | what outlasts the process, in memory that the service manager keeps |
 //! |   | [`systemd`] | what the service manager is told, and what it hands over |
 //! |   | [`telemetry`] | the log |
 //! | 9 | [`credentials`] [`identity`] | the nouns |
@@ -42,7 +43,9 @@
 //! | listener | socket | connection, stop | connections |
 //! | connection | client | request, a look each 2 s, stop | responses |
 //! | token keeper | process | rotation due, ordered, clock jumped | valid tokens, and their files |
-//! | announcer | process | an announcement | service manager, hook |
+//! | announcer | process | an announcement | hook |
+//! | herald | process | a snapshot or a challenge changes | readiness and a status line |
+//! | watchdog | process | half of `WATCHDOG_USEC` | a ping, once all listeners and refreshers have answered |
 //! | clock watcher | process | wall clock set, host resumed | jumps |
 //! | audit writer | process | a second after a decision, many decisions, stop | the audit log, by a thread of its own |
 //! | memory | process | connections ended | |
@@ -110,6 +113,7 @@ pub mod challenge;
 pub mod http;
 pub mod program;
 pub mod pulse;
+pub mod state;
 pub mod systemd;
 pub mod telemetry;
 

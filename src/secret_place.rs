@@ -9,7 +9,7 @@ use crate::os::files;
 use crate::secret::Secret;
 
 /// A place that is read anew each time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SecretPlace {
     /// `credential:NAME`: what systemd hands to the service by that name (systemd.exec(5),
     /// `LoadCredential=` and `LoadCredentialEncrypted=`).

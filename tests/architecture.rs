@@ -71,8 +71,9 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: "aws_lc_rs",
-        modules: &["aws", "challenge", "authz", "serve::imds"],
-        because: "signatures, one-time codes and tokens are all the cryptography beside TLS",
+        modules: &["aws", "challenge", "authz", "serve::imds", "state"],
+        because: "signatures, one-time codes, tokens, and the marks and checksums of what is kept \
+                  are all the cryptography beside TLS",
     },
     Home {
         what: "roxmltree",

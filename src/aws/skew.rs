@@ -29,9 +29,14 @@ impl ClockOffset {
             return None;
         }
         let date = Timestamp::parse_http_date(headers.get(DATE)?.to_str().ok()?)?;
-        Some(Self {
-            millis: date.unix_millis().saturating_sub(now.unix_millis()),
-        })
+        Some(Self::between(now, date))
+    }
+
+    /// From what it is `here` to what the server says it is.
+    pub fn between(here: Timestamp, server: Timestamp) -> Self {
+        Self {
+            millis: server.unix_millis().saturating_sub(here.unix_millis()),
+        }
     }
 
     /// Without regard to the direction.
@@ -49,7 +54,15 @@ impl ClockOffset {
     pub fn correct(self, now: Timestamp) -> Timestamp {
         if self.size() < LEAST {
             now
-        } else if self.is_behind() {
+        } else {
+            self.applied_to(now)
+        }
+    }
+
+    /// `now` as the server has it, however small the difference is.
+    #[must_use]
+    pub fn applied_to(self, now: Timestamp) -> Timestamp {
+        if self.is_behind() {
             now.plus(self.size())
         } else {
             now.minus(self.size())

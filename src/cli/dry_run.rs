@@ -23,7 +23,7 @@ use crate::providers::sts::Sts;
 use crate::providers::survey::{Surveyed, Surveyor, chosen, rests_on_long_lived_keys};
 use crate::pulse::Pulse;
 use crate::random::SystemDraws;
-use crate::refresh::{Identities, Parts, SnapshotReader};
+use crate::refresh::{Identities, Ledger, Parts, SnapshotReader};
 
 /// For everything: a person waits.
 const TIME: Duration = Duration::from_secs(30);
@@ -109,6 +109,7 @@ async fn resolve(config: Config, environment: Environment) -> BTreeMap<IdentityN
         surroundings,
         draws: |_| Box::new(SystemDraws),
         pulse: Pulse::default(),
+        ledger: Ledger::default(),
     };
     let (opened, to_run) = Identities::open_all(identities, parts);
     let mut asking = JoinSet::new();

@@ -12,7 +12,7 @@ use crate::authz::{ListenerName, Policy};
 use crate::config::{Config, TokenSettings};
 use crate::os::process;
 use crate::os::users::{Accounts, HostAccounts};
-use crate::serve::{Access, Admins, BindError, Listener, OwnSocket};
+use crate::serve::{Access, Admins, BindError, ImdsConfig, ImdsTerms, Listener, OwnSocket};
 use crate::systemd::TcpDoor;
 
 /// Everything that listens, and the locks of what lies outside the runtime directory.
@@ -174,6 +174,15 @@ impl Doors {
         let mut listeners = self.public.iter().map(|(_, listener)| listener);
         let address = listeners.find_map(Listener::tcp_address)?;
         Some(format!("http://{address}"))
+    }
+
+    /// What is said there, if anything is.
+    pub(super) fn imds_terms(&self, config: Option<ImdsConfig>) -> Option<ImdsTerms> {
+        config.map(|imds| ImdsTerms {
+            identity: imds.identity,
+            region: imds.region,
+            hosts: self.imds().iter().map(SocketAddr::ip).collect(),
+        })
     }
 
     /// The addresses of the IMDS endpoint.

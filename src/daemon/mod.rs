@@ -9,6 +9,7 @@ pub mod runtime_directory;
 pub mod sandbox;
 pub mod signals;
 mod standing;
+mod state_keeper;
 mod supervision;
 mod token_file;
 mod token_keeper;
@@ -39,14 +40,15 @@ use crate::providers::Surroundings;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
-    self, Admin, BindError, Connections, Imds, ImdsTerms, InForce, Limits, Public, Site, Terms,
-    TokenOrders, Untold, Witness,
+    self, Admin, BindError, Connections, Imds, InForce, Limits, Public, Site, Terms, TokenOrders,
+    Untold, Witness,
 };
 use crate::systemd::Inherited;
 use announcer::Announcer;
 use doors::Doors;
 use handover::{HandedOver, Mismatch};
 use runtime_directory::RuntimeDirectory;
+use state_keeper::{Outlasting, StateKeeper};
 use supervision::Supervision;
 use token_keeper::TokenKeeper;
 
@@ -75,6 +77,7 @@ pub struct Parts {
 /// A daemon whose sockets are bound and whose identities are about to be refreshed.
 pub struct Daemon {
     site: Arc<Site>,
+    imds: Arc<Imds>,
     surroundings: Surroundings,
     identities: Opened,
     begun: mpsc::UnboundedReceiver<Kept>,
@@ -87,6 +90,7 @@ pub struct Daemon {
     clock: SharedClock,
     token_keeper: TokenKeeper,
     token_orders: TokenOrders,
+    state_keeper: StateKeeper,
     /// Keeps the directory ours.
     _directory: RuntimeDirectory,
 }
@@ -170,6 +174,7 @@ impl Daemon {
         let own = doors.addresses();
         let (token_keeper, token_orders) =
             TokenKeeper::open(&directory, config.tokens, Arc::clone(&clock))?;
+        let outlasting = Outlasting::open(&mut inherited, &environment, &clock);
         let challenges = challenges(&config.challenges, &directory, &clock);
         let announcer = Announcer::new(
             &challenges,
@@ -180,7 +185,7 @@ impl Daemon {
         let supervision = Supervision::by(&environment);
         let surroundings = Surroundings {
             is_on_ec2,
-            ..surroundings(environment, own, Arc::clone(&clock))
+            ..outlasting.known_to(surroundings(environment, own, Arc::clone(&clock)))
         }
         .with_challenges(Arc::clone(&challenges));
         let links = config.identities.clone();
@@ -188,6 +193,7 @@ impl Daemon {
             surroundings: surroundings.clone(),
             draws,
             pulse: supervision.pulse.clone(),
+            ledger: outlasting.ledger,
         };
         let (identities, begun) = Identities::open_all(config.identities, parts);
         supervision.tell_of(identities.readers());
@@ -201,18 +207,16 @@ impl Daemon {
                 admins: doors.admins,
                 url: doors.url(),
                 token_files: token_keeper.files(),
-                imds: config.serve.imds.map(|imds| ImdsTerms {
-                    identity: imds.identity,
-                    region: imds.region,
-                    hosts: doors.imds().iter().map(SocketAddr::ip).collect(),
-                }),
+                imds: doors.imds_terms(config.serve.imds),
             }),
             tokens: token_keeper.tokens(),
             audit,
             challenges,
         });
+        let imds = Arc::new(Imds::new(Arc::clone(&site), &outlasting.keys.imds));
         Ok(Self {
             site,
+            imds,
             surroundings,
             identities,
             begun,
@@ -225,6 +229,7 @@ impl Daemon {
             clock,
             token_keeper,
             token_orders,
+            state_keeper: outlasting.keeper,
             _directory: directory,
         })
     }
@@ -264,9 +269,8 @@ impl Daemon {
             let serving = serve::serve(listener, name, public, connections, stopped.clone());
             listening.spawn(serving);
         }
-        let imds = Arc::new(Imds::new(Arc::clone(&self.site)));
         for listener in imds_listeners {
-            let (imds, connections) = (Arc::clone(&imds), Arc::clone(&connections));
+            let (imds, connections) = (Arc::clone(&self.imds), Arc::clone(&connections));
             let name = ListenerName::imds();
             let serving = serve::serve(listener, name, imds, connections, stopped.clone());
             listening.spawn(serving);
@@ -278,7 +282,13 @@ impl Daemon {
         });
         let ended = connections.ended();
         let name = ListenerName::admin();
-        listening.spawn(serve::serve(admin_listener, name, admin, apart, stopped));
+        listening.spawn(serve::serve(
+            admin_listener,
+            name,
+            admin,
+            apart,
+            stopped.clone(),
+        ));
 
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
@@ -288,6 +298,7 @@ impl Daemon {
         let mut auditing = JoinSet::new();
         auditing.spawn(self.audit_writer.run(Arc::clone(&self.clock)));
         keeping.spawn(self.token_keeper.run());
+        keeping.spawn(self.state_keeper.run(stopped));
         let _identities = self.identities;
         keeping.spawn(keep(self.begun));
         tracing::info!(

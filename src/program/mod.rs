@@ -20,7 +20,7 @@ use crate::os::ownership::check_program;
 use crate::os::process;
 
 /// What to run.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Command {
     /// A program by its absolute path, and its arguments, as credd.toml names them. Before each
     /// run it is looked at whether anybody but root and credd's user could have put it there.

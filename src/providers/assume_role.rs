@@ -17,7 +17,7 @@ use crate::os::{files, process};
 const POLICY_BYTES: usize = 20 * 1024;
 
 /// What is assumed, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Config {
     pub from: SourceIdentity,
     pub role_arn: Arn,

@@ -15,7 +15,7 @@ use crate::credentials::{Failure, Provided};
 use crate::identity::IdentityName;
 
 /// One link of a chain, as configured.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Link {
     Environment,
     Profile(profile::Config),

@@ -41,7 +41,7 @@ const LIMITS: Limits = Limits {
 const TOKEN_BYTES: usize = 64 * 1024;
 
 /// What credd.toml says of the endpoint. What it leaves out comes from the environment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Config {
     pub uri: Option<String>,
     pub token_file: Option<PathBuf>,

@@ -22,7 +22,7 @@ use crate::http::{HttpError, Limits, Response, Route};
 
 /// What credd.toml says of the service. What it leaves out comes from the environment, then from
 /// the profile.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Config {
     pub endpoint: Option<String>,
     /// `IPv4` or `IPv6`.

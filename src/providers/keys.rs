@@ -5,7 +5,7 @@ use crate::credentials::{AccessKeyId, Credentials, Failure, Principal, Provided,
 use crate::secret::Secret;
 use crate::secret_place::SecretPlace;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Config {
     pub access_key_id: AccessKeyId,
     pub secret_access_key: SecretPlace,

@@ -32,7 +32,8 @@ impl MfaSession {
         before: Option<Self>,
     ) -> Self {
         let name = called(&context.identity);
-        let shared = context.shared_sessions.join(&owner, context.clock.now());
+        let sessions = &context.shared_sessions;
+        let shared = sessions.join(&owner, &context.identity, context.clock.now());
         let challenge = is_asked_for.then(|| {
             let subject = || Subject {
                 identity: name.clone(),

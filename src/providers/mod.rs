@@ -3,6 +3,7 @@
 pub mod assume_role;
 pub mod chain;
 pub mod container;
+pub mod definition;
 mod environment;
 pub mod imds;
 pub mod keys;

@@ -8,7 +8,7 @@ use crate::credentials::{Failure, Provided, Renewal};
 use crate::program::{Command, Limits, Problem, ProgramError};
 
 /// The program. Its minute and its 64 KiB are those of SDKs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Config {
     pub command: Command,
 }

@@ -4,10 +4,10 @@ use std::fmt;
 
 /// A name of 2 to 64 letters, digits and `_+=,.@-` once it is filled in (STS API reference,
 /// `RoleSessionName`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionName(Vec<Part>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Part {
     Text(String),
     Host,

@@ -17,7 +17,7 @@ use crate::secret::Secret;
 use crate::secret_place::SecretPlace;
 
 /// Whose session, and how long.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Config {
     pub from: SourceIdentity,
     pub mfa: Option<Mfa>,
@@ -27,7 +27,7 @@ pub struct Config {
 }
 
 /// A device, and how its codes are come by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mfa {
     /// Serial number, or ARN of a virtual device.
     pub serial: String,
@@ -35,7 +35,7 @@ pub struct Mfa {
 }
 
 /// How the codes of a device are come by.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum CodeSource {
     /// A person types them in.
     #[default]
@@ -267,8 +267,9 @@ impl Provider for SessionTokenProvider {
     }
 
     fn forget(&mut self) {
-        if let Some(session) = &mut self.session {
-            session.forget();
+        match &mut self.session {
+            Some(session) => session.forget(),
+            None => self.context.shared_sessions.forget(&self.context.identity),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::credentials::{Credentials, Failure};
 use crate::identity::IdentityName;
 
 /// The identity that another is derived from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SourceIdentity {
     Named(IdentityName),
     /// One that nobody named, as each hop of a profile's chain is.

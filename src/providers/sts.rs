@@ -14,7 +14,7 @@ use crate::aws::sts::{
     self, CallerIdentity, DecodeAuthorizationMessage, DecodedMessage, GetSessionToken,
     MalformedAnswer, Refusal, Request,
 };
-use crate::clock::Timestamp;
+use crate::clock::{BootInstant, Clock, Timestamp};
 use crate::credentials::{Credentials, Failure};
 use crate::environment::Environment;
 use crate::http::{HttpError, Limits, Response, Route};
@@ -35,7 +35,7 @@ fn is_local(address: IpAddr) -> bool {
 }
 
 /// Which STS is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Settings {
     /// That of the environment's variables, but for what is said here.
     Environment {
@@ -80,6 +80,22 @@ impl Settings {
 pub struct UpstreamTime(Arc<Mutex<ClockOffset>>);
 
 impl UpstreamTime {
+    /// As an earlier process has learnt it: AWS's time when the host started.
+    pub fn lasting(at_boot: Option<i64>, clock: &dyn Clock) -> Self {
+        let offset = at_boot.map(|at_boot| {
+            let here = at_boot_here(clock);
+            ClockOffset::between(here, Timestamp::from_unix_millis(at_boot))
+        });
+        Self(Arc::new(Mutex::new(offset.unwrap_or_default())))
+    }
+
+    /// AWS's time when the host started, in ms since the Unix epoch, where any has been learnt.
+    pub fn at_boot(&self, clock: &dyn Clock) -> Option<i64> {
+        let offset = self.offset();
+        let is_learnt = offset != ClockOffset::default();
+        is_learnt.then(|| offset.applied_to(at_boot_here(clock)).unix_millis())
+    }
+
     /// AWS's time when it is `now` here.
     fn at(&self, now: Timestamp) -> Timestamp {
         self.offset().correct(now)
@@ -115,6 +131,12 @@ impl UpstreamTime {
             );
         }
     }
+}
+
+/// This host's time when it started, by what its clocks say now.
+fn at_boot_here(clock: &dyn Clock) -> Timestamp {
+    let since_boot = BootInstant::since_boot(Duration::ZERO).until(clock.boot());
+    clock.now().minus(since_boot)
 }
 
 /// A clock that is off by this much is worth a warning.

@@ -23,7 +23,7 @@ const SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
 const TOKEN_BYTES: usize = LONGEST_WEB_IDENTITY_TOKEN + 2;
 
 /// Where role and token come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Config {
     /// The variables that EKS sets.
     Environment,
@@ -31,7 +31,7 @@ pub enum Config {
 }
 
 /// What is assumed, and with which token.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Given {
     pub role_arn: Arn,
     pub token_file: PathBuf,

@@ -8,9 +8,10 @@ use bytes::Bytes;
 
 use super::schedule::{LONGEST_LIFETIME, Life};
 use crate::aws::formats;
-use crate::clock::Timestamp;
+use crate::clock::{BootInstant, Timestamp};
 use crate::credentials::{Credentials, Failure, Provided, Renewal};
 use crate::random::Draw;
+use crate::state::{KeptSet, Mark};
 
 /// What a client is told of a set always leaves at least this much: with less, botocore, .NET and
 /// Java come back at each use. The second more is what whole seconds take away.
@@ -103,6 +104,58 @@ impl Held {
             },
         };
         Ok(adopted.rendered(now))
+    }
+
+    /// What of it is to outlast the process: nothing of long-lived keys.
+    pub fn kept(
+        &self,
+        identity: Option<Mark>,
+        definition: Mark,
+        due: Option<BootInstant>,
+    ) -> Option<KeptSet> {
+        let at_the_latest = match self.expiry {
+            Expiry::Known(_) => None,
+            Expiry::Unknown { at_the_latest } => Some(at_the_latest),
+            Expiry::Never => return None,
+        };
+        Some(KeptSet {
+            identity,
+            definition,
+            credentials: Arc::clone(&self.credentials),
+            at_the_latest,
+            source: self.source.to_string(),
+            renewal: self.renewal,
+            issued: self.issued,
+            obtained: self.obtained,
+            draw: self.draw,
+            due,
+        })
+    }
+
+    /// What has outlasted a process, if it is of use at `now`.
+    pub fn restored(kept: KeptSet, now: Timestamp) -> Option<Self> {
+        if !kept.is_usable(now) || kept.credentials.is_long_lived() {
+            return None;
+        }
+        let expiry = match (kept.credentials.expiry, kept.at_the_latest) {
+            (Some(expiry), _) => Expiry::Known(expiry),
+            (None, Some(at_the_latest)) => Expiry::Unknown { at_the_latest },
+            (None, None) => return None,
+        };
+        let restored = Self {
+            credentials: kept.credentials,
+            source: kept.source.into(),
+            renewal: kept.renewal,
+            issued: kept.issued,
+            obtained: kept.obtained,
+            expiry,
+            draw: kept.draw,
+            handed_out: HandedOut::Body {
+                bytes: Bytes::new(),
+                advertised: now,
+            },
+        };
+        Some(restored.rendered(now))
     }
 
     /// Whether these are the credentials that are already held.

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::ledger::Ledger;
 use super::snapshot::{SnapshotReader, Usable};
 use super::task::{Refresher, refresher};
 use crate::clock::SharedClock;
 use crate::credentials::{Credentials, Failure};
 use crate::identity::IdentityName;
 use crate::providers::chain::{self, Link};
+use crate::providers::definition::Definition;
 use crate::providers::source::{Current, News, Source, SourceIdentity, Sources};
 use crate::providers::{Context, Surroundings};
 use crate::pulse::Pulse;
@@ -25,6 +27,8 @@ pub struct Parts {
     pub draws: fn(&IdentityName) -> Box<dyn Draws>,
     /// What every refresher answers.
     pub pulse: Pulse,
+    /// What outlasts the process.
+    pub ledger: Ledger,
 }
 
 /// Who is kept.
@@ -123,6 +127,9 @@ impl Identities {
             links,
             is_served,
         } = keeping.recipe(source, on_behalf);
+        let definition = Definition::of(source, &links, is_served, &keeping.named);
+        let environment = Arc::clone(&keeping.parts.surroundings.environment);
+        let page = keeping.parts.ledger.page(definition, environment);
         // Not under the lock: a provider opens its own source.
         let context = Context {
             identity: name.clone(),
@@ -145,7 +152,7 @@ impl Identities {
             _needed: needed,
         });
         let _ = keeping.begun.send(Kept {
-            refresher,
+            refresher: refresher.lasting(page),
             needed: is_needed,
         });
         let mut kept = keeping.lock();

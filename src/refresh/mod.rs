@@ -3,6 +3,7 @@
 
 mod held;
 mod identities;
+mod ledger;
 mod orders;
 mod schedule;
 mod snapshot;
@@ -10,6 +11,7 @@ mod task;
 
 pub use held::{Expiry, Held};
 pub use identities::{Identities, Kept, Opened, Parts};
-pub use schedule::{Life, after_failure, after_success, start_spread};
+pub use ledger::Ledger;
+pub use schedule::{Life, after_failure, after_restoring, after_success, start_spread};
 pub use snapshot::{Answer, Snapshot, SnapshotReader, State, Trouble, Usable};
 pub use task::{Refresher, refresher};

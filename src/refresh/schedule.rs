@@ -86,6 +86,28 @@ pub fn after_success(life: &Life, now: Timestamp, draw: Draw) -> Duration {
     wait.max(floor(life.renewal))
 }
 
+/// How long from `now` until the first attempt at a set that has outlasted a process. One that was
+/// made for us keeps its schedule, `planned` by the clock that never steps, so that a restart costs
+/// AWS no call; where that is over, a fleet that starts together spreads its attempts, each in time
+/// for its set. Whatever costs no call is asked at once.
+pub fn after_restoring(
+    life: &Life,
+    now: Timestamp,
+    draw: Draw,
+    planned: Option<Duration>,
+    spread: Draw,
+) -> Duration {
+    if life.renewal != Renewal::Mint {
+        return Duration::ZERO;
+    }
+    let remaining = life.expiry.map_or(START_SPREAD, |expiry| now.until(expiry));
+    let spread = start_spread(spread).min(remaining / 4);
+    let wait = after_success(life, now, draw);
+    planned
+        .map_or(wait, |planned| wait.min(planned))
+        .max(spread)
+}
+
 /// The least wait after a success.
 pub(super) fn floor(renewal: Renewal) -> Duration {
     match renewal {
@@ -296,6 +318,36 @@ mod tests {
             Just(Renewal::WatchStable),
             Just(Renewal::Ask(Warnings::default())),
         ]
+    }
+
+    #[test]
+    fn what_was_made_for_us_keeps_its_schedule_through_a_restart_and_nothing_else_does() {
+        let now = Timestamp::from_unix_millis(NOW);
+        let life = |renewal, since: u64, left: u64| Life {
+            renewal,
+            issued: Some(now.minus(Duration::from_secs(since))),
+            obtained: now.minus(Duration::from_secs(since)),
+            expiry: Some(now.plus(Duration::from_secs(left))),
+        };
+        let after = |life, planned: Option<u64>, spread: f64| {
+            let planned = planned.map(Duration::from_secs);
+            let (draw, spread) = (Draw::new(0.4), Draw::new(spread));
+            after_restoring(&life, now, draw, planned, spread).as_secs()
+        };
+        // 30 % of an hour, of which a third has passed.
+        let mint = |since, left| life(Renewal::Mint, since, left);
+        assert_eq!(after(mint(360, 3240), Some(720), 0.5), 720);
+        assert_eq!(after(mint(360, 3240), None, 0.5), 720);
+        // The wall clock was set back: the plan stands.
+        assert_eq!(after(mint(0, 36_000), Some(720), 0.5), 720);
+        // Overdue: spread, and in time.
+        assert_eq!(after(mint(1800, 1800), Some(0), 0.5), 30);
+        assert_eq!(after(mint(1800, 1800), Some(0), 0.9), 54);
+        assert_eq!(after(mint(3580, 20), Some(0), 0.9), 5);
+        let ask = Renewal::Ask(Warnings::default());
+        for renewal in [Renewal::Reread, Renewal::Watch, Renewal::WatchStable, ask] {
+            assert_eq!(after(life(renewal, 360, 3240), Some(720), 0.5), 0);
+        }
     }
 
     proptest! {

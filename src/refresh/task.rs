@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::held::Held;
+use super::ledger::Page;
 use super::orders::{Order, Orders};
 use super::schedule;
 use super::snapshot::{Snapshot, SnapshotPublisher, SnapshotReader, State, Trouble};
@@ -17,6 +18,7 @@ use crate::identity::IdentityName;
 use crate::providers::{Provider, Unprovided};
 use crate::pulse::{Heart, Pulse};
 use crate::random::Draws;
+use crate::state::Mark;
 
 /// The longest that an attempt may take, above the providers' own deadlines: a program has a
 /// minute, and STS 20 s to make a session of what it writes.
@@ -40,6 +42,10 @@ struct Keeper {
     /// When the last attempt ended.
     concluded: BootInstant,
     logged: State,
+    /// Where what is held is written down beyond the process.
+    page: Page,
+    /// What the set that an attempt brings will be the credentials of.
+    definition: Option<Mark>,
 }
 
 impl std::fmt::Debug for Refresher {
@@ -68,6 +74,8 @@ pub fn refresher(
         publisher,
         snapshot: Snapshot::default(),
         logged: State::Warming,
+        page: Page::default(),
+        definition: None,
     };
     let refresher = Refresher {
         provider,
@@ -87,11 +95,21 @@ impl Refresher {
         Self { heart, ..self }
     }
 
+    /// The same, beginning with what an earlier process has left, and leaving what it holds.
+    #[must_use]
+    pub(super) fn lasting(mut self, page: Page) -> Self {
+        self.keeper.page = page;
+        self
+    }
+
     /// Never ends of itself. Dropping it at any moment loses nothing.
     pub async fn run(mut self) {
         let clock = Arc::clone(&self.keeper.clock);
         let mut jumps = clock.jumps();
-        let mut due = self.first_due();
+        let mut due = match self.keeper.restore().await {
+            Some(due) => due,
+            None => self.first_due(),
+        };
         loop {
             let wake = due.min(self.keeper.next_change());
             tokio::select! {
@@ -157,6 +175,8 @@ impl Refresher {
             ..
         } = self;
         let clock = Arc::clone(&keeper.clock);
+        // Before: what changes meanwhile may not have been seen.
+        keeper.definition = keeper.page.definition(&clock).await;
         // Called where panics are caught, too.
         let provide = Box::pin(async { provider.provide().await });
         let attempt = timeout(&*clock, ATTEMPT, catching_panics(provide));
@@ -212,7 +232,44 @@ impl Keeper {
         }
     }
 
+    /// Takes over what an earlier process has left, if that is still what the identity stands for,
+    /// and says when the first attempt is due.
+    async fn restore(&mut self) -> Option<BootInstant> {
+        let definition = self.page.definition(&self.clock).await;
+        let kept = self.page.take(definition)?;
+        let (now, boot) = (self.clock.now(), self.clock.boot());
+        let planned = kept.due.map(|due| boot.until(due));
+        let Some(held) = Held::restored(kept, now) else {
+            self.page.release();
+            return None;
+        };
+        let (life, spread) = (held.life(), self.draws.draw());
+        let wait = schedule::after_restoring(&life, now, held.draw, planned, spread);
+        tracing::info!(
+            identity = %self.identity,
+            source = %held.source,
+            key = %held.credentials().access_key_id,
+            expiry = held.credentials().expiry.map(tracing::field::display),
+            next_refresh_seconds = wait.as_secs(),
+            "taken over from before the restart"
+        );
+        let due = boot.after(wait);
+        self.snapshot = Snapshot {
+            refreshed: Some(held.obtained),
+            held: Some(held),
+            trouble: None,
+            // Those of the earlier process: it is known, and not waited for.
+            attempts: 1,
+            next_attempt: Some(now.plus(wait)),
+            due: Some(due),
+        };
+        self.keep_up();
+        self.publisher.publish(self.snapshot.clone());
+        Some(due)
+    }
+
     fn forget(&mut self) {
+        self.page.release();
         self.snapshot = Snapshot::default();
         self.publisher.publish(self.snapshot.clone());
         tracing::info!(identity = %self.identity, "forgotten, until somebody asks");
@@ -230,9 +287,20 @@ impl Keeper {
         self.concluded = boot;
         self.snapshot.next_attempt = wait.map(|wait| now.plus(wait));
         self.snapshot.due = wait.map(|wait| boot.after(wait));
+        self.keep_record();
         self.keep_up();
         self.publisher.publish(self.snapshot.clone());
         self.snapshot.due.unwrap_or(BootInstant::NEVER)
+    }
+
+    /// After a failure what was written down before stands.
+    fn keep_record(&self) {
+        let Snapshot {
+            held, trouble, due, ..
+        } = &self.snapshot;
+        if let (Some(held), None) = (held, trouble) {
+            self.page.hold(held, self.definition, *due);
+        }
     }
 
     fn adopt(&mut self, provided: Provided) -> Result<Duration, Failure> {

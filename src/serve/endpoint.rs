@@ -1,6 +1,5 @@
 //! How a caller on the Unix socket reaches the HTTP endpoint: where it is, and by which token.
 
-
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::terms::Visit;

@@ -26,6 +26,7 @@ mod serving;
 mod sigv4_vectors;
 mod simulation;
 mod sources;
+mod state;
 mod sts_vectors;
 mod support;
 mod tokens;

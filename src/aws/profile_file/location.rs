@@ -8,7 +8,7 @@ use super::FileKind;
 use crate::environment::Environment;
 
 /// The files to read and the profile to look for in them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Locations {
     /// Absent where nothing names it and there is no home to look in.
     pub config: Option<Location>,
@@ -19,7 +19,7 @@ pub struct Locations {
     pub is_profile_named: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Location {
     pub path: PathBuf,
     /// Whether the environment names the file.
@@ -40,6 +40,12 @@ impl Locations {
             profile: profile.unwrap_or(DEFAULT_PROFILE).to_owned(),
             is_profile_named: profile.is_some(),
         }
+    }
+
+    /// The files, whether they are there or not.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let files = [&self.config, &self.credentials].into_iter().flatten();
+        files.map(|location| location.path.clone()).collect()
     }
 }
 

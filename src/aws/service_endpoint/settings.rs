@@ -12,7 +12,7 @@ use crate::aws::region::Region;
 use crate::environment::Environment;
 
 /// Which endpoint of a service is wanted. The default is the standard one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct EndpointSettings {
     pub region: Option<Region>,
     /// Instead of AWS's own.

@@ -21,7 +21,7 @@ use crate::secret::Secret;
 use plan::{Plan, Reader};
 
 /// What credd.toml says of the files. What it leaves out comes from the environment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Config {
     pub profile: Option<String>,
     pub config_file: Option<PathBuf>,
@@ -35,7 +35,7 @@ pub struct Config {
 }
 
 /// The keys of one profile, whatever else it says: what a chain of roles begins with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ProfileKeys {
     pub profile: String,
     pub locations: Locations,
@@ -117,7 +117,7 @@ impl Config {
         })
     }
 
-    fn locations(&self, environment: &Environment) -> Locations {
+    pub(super) fn locations(&self, environment: &Environment) -> Locations {
         let mut locations = Locations::of(environment);
         let named = |path: &PathBuf| Location {
             path: path.clone(),
@@ -218,8 +218,9 @@ impl Provider for ProfileProvider {
     }
 
     fn forget(&mut self) {
-        if let Some((_, chain)) = &mut self.chain {
-            chain.forget();
+        match &mut self.chain {
+            Some((_, chain)) => chain.forget(),
+            None => self.context.shared_sessions.forget(&self.context.identity),
         }
     }
 }

@@ -54,10 +54,11 @@ pub struct Imds {
 }
 
 impl Imds {
-    pub fn new(site: Arc<Site>) -> Self {
+    /// Whoever has a token that was sealed with `key` is let in with it.
+    pub fn new(site: Arc<Site>, key: &[u8; token::KEY]) -> Self {
         Self {
             site,
-            sealer: Sealer::new(random::bytes()),
+            sealer: Sealer::new(key),
         }
     }
 }
@@ -120,9 +121,9 @@ impl Asking<'_> {
 
     /// What the caller gets of what it asks for; to EC2's clients everything else is not there.
     fn granted(self, asked: Option<&str>) -> Option<Granted> {
-        let decision =
-            self.visit
-                .decide(self.peer, self.headers, Presented::nothing(), asked);
+        let decision = self
+            .visit
+            .decide(self.peer, self.headers, Presented::nothing(), asked);
         decision.ok()
     }
 }

@@ -7,7 +7,6 @@
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
-use zeroize::Zeroizing;
 
 use crate::clock::BootInstant;
 
@@ -17,16 +16,18 @@ const CONTENT: usize = ENDS + NONCE;
 /// HMAC-SHA-256.
 const SEAL: usize = 32;
 
-/// What seals tokens, for as long as the process lives.
+/// Bytes of the key.
+pub(super) const KEY: usize = 32;
+
+/// What seals tokens. They are good for as long as somebody has the key.
 pub(super) struct Sealer {
     key: hmac::Key,
 }
 
 impl Sealer {
-    pub(super) fn new(key: [u8; SEAL]) -> Self {
-        let key = Zeroizing::new(key);
+    pub(super) fn new(key: &[u8; KEY]) -> Self {
         Self {
-            key: hmac::Key::new(hmac::HMAC_SHA256, &*key),
+            key: hmac::Key::new(hmac::HMAC_SHA256, key),
         }
     }
 
@@ -95,7 +96,7 @@ mod tests {
     }
 
     fn sealer() -> Sealer {
-        Sealer::new([7; SEAL])
+        Sealer::new(&[7; KEY])
     }
 
     #[test]
@@ -122,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_token_of_another_process_is_not_valid() {
-        let token = Sealer::new([8; SEAL]).seal(ALICE, at(60), [1; NONCE]);
+        let token = Sealer::new(&[8; KEY]).seal(ALICE, at(60), [1; NONCE]);
         assert!(!sealer().is_valid(token.as_bytes(), ALICE, at(0)));
     }
 

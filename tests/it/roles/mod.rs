@@ -30,7 +30,9 @@ use credd::providers::chain::Link;
 use credd::providers::sts::Settings;
 use credd::providers::{SourceIdentity, Surroundings, assume_role, keys, profile, session_token};
 use credd::pulse::Pulse;
-use credd::refresh::{Answer, Identities, Kept, Opened, Parts, Snapshot, SnapshotReader, State};
+use credd::refresh::{
+    Answer, Identities, Kept, Ledger, Opened, Parts, Snapshot, SnapshotReader, State,
+};
 use credd::secret_place::SecretPlace;
 use hyper::Request;
 use serde_json::Value;
@@ -148,6 +150,7 @@ impl Ground {
                 let seed = name.as_str().bytes().map(u64::from).sum();
                 Box::new(Chance::new(seed))
             },
+            ledger: Ledger::default(),
         };
         let named = identities
             .iter()

@@ -23,7 +23,7 @@ use credd::providers::{
     Context, Provider, SourceIdentity, Surroundings, assume_role, container, imds,
 };
 use credd::pulse::Pulse;
-use credd::refresh::{Identities, Opened, Parts, SnapshotReader, refresher};
+use credd::refresh::{Identities, Ledger, Opened, Parts, SnapshotReader, refresher};
 use tokio::task::JoinSet;
 
 use self::checks::{Checks, Log, Observed};
@@ -168,6 +168,7 @@ impl Simulation {
             ),
             draws: |_| Box::new(DRAWS.with_borrow_mut(Chance::fork)),
             pulse: Pulse::default(),
+            ledger: Ledger::default(),
         };
         DRAWS.set(self.chance.fork());
         let instance = Link::InstanceMetadata(imds::Config::default());

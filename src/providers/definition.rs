@@ -1,0 +1,307 @@
+//! All that decides which credentials an identity has, as one mark: where that is the same after a
+//! restart, what was obtained before is still what it stands for.
+//!
+//! That is its links, those of the identities that it is built on, AWS's variables, and what stands
+//! in the files that say who it is. What only proves it to somebody else, such as a token that is
+//! replaced every hour, is not in it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use super::chain::Link;
+use super::source::SourceIdentity;
+use crate::environment::Environment;
+use crate::identity::IdentityName;
+use crate::os::files;
+use crate::secret_place::SecretPlace;
+use crate::state::{Mark, Marker};
+
+/// As much as is read of any of the files, by whoever reads it.
+const FILE_BYTES: usize = 1024 * 1024;
+
+#[derive(Debug, Clone)]
+pub struct Definition {
+    /// None for a hop that nobody named: equal ones are one.
+    name: Option<IdentityName>,
+    links: Vec<Link>,
+    is_served: bool,
+    /// The named identities that it is built on, however far away.
+    sources: BTreeMap<IdentityName, Vec<Link>>,
+}
+
+/// Something beside the config that says who an identity is.
+enum Place {
+    File(PathBuf),
+    Secret(SecretPlace),
+}
+
+impl Definition {
+    /// That of `source`, whose links are `links` in a config that has `named` identities;
+    /// `is_served` as clients get it, not as others are derived from it.
+    pub fn of(
+        source: &SourceIdentity,
+        links: &[Link],
+        is_served: bool,
+        named: &BTreeMap<IdentityName, Vec<Link>>,
+    ) -> Self {
+        let mut sources = BTreeMap::new();
+        let mut left: Vec<&Link> = links.iter().collect();
+        while let Some(link) = left.pop() {
+            match link.from() {
+                None => {}
+                Some(SourceIdentity::Unnamed(links)) => left.extend(links),
+                Some(SourceIdentity::Named(name)) => {
+                    let links = named.get(name).map_or(&[][..], Vec::as_slice);
+                    if sources.insert(name.clone(), links.to_vec()).is_none() {
+                        left.extend(links);
+                    }
+                }
+            }
+        }
+        let name = match source {
+            SourceIdentity::Named(name) => Some(name.clone()),
+            SourceIdentity::Unnamed(_) => None,
+        };
+        Self {
+            name,
+            links: links.to_vec(),
+            is_served,
+            sources,
+        }
+    }
+
+    pub fn name(&self) -> Option<&IdentityName> {
+        self.name.as_ref()
+    }
+
+    /// Its mark as of now. None where one of the files cannot be read: then nobody can tell.
+    pub async fn mark(&self, marker: &Marker, environment: &Environment) -> Option<Mark> {
+        let mut contents = Vec::new();
+        for link in self.all_links() {
+            for place in link.places(environment) {
+                contents.push(place.read(environment).await?);
+            }
+        }
+        let is_aws = |(name, _): &(&str, &str)| name.starts_with("AWS_");
+        let variables: Vec<_> = environment.variables().filter(is_aws).collect();
+        let contents: Vec<&[u8]> = contents.iter().map(|it| it.as_slice()).collect();
+        let Self {
+            name,
+            links,
+            is_served,
+            sources,
+        } = self;
+        let itself = (name, links, is_served, sources);
+        Some(marker.mark(&("definition", itself, variables, contents)))
+    }
+
+    /// Those of the sources that nobody named included.
+    fn all_links(&self) -> Vec<&Link> {
+        let mut all: Vec<&Link> = self.links.iter().collect();
+        all.extend(self.sources.values().flatten());
+        let mut next = 0;
+        while let Some(link) = all.get(next) {
+            if let Some(SourceIdentity::Unnamed(links)) = link.from() {
+                all.extend(links);
+            }
+            next += 1;
+        }
+        all
+    }
+}
+
+impl Place {
+    /// Nothing, where there is no such file.
+    async fn read(self, environment: &Environment) -> Option<Zeroizing<Vec<u8>>> {
+        match self {
+            Self::File(path) => match files::read(path, FILE_BYTES).await {
+                Ok(bytes) => Some(bytes),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    Some(Zeroizing::default())
+                }
+                Err(_) => None,
+            },
+            Self::Secret(place) => {
+                let secret = place.read(environment).await.ok()?;
+                Some(Zeroizing::new(secret.expose().as_bytes().to_vec()))
+            }
+        }
+    }
+}
+
+impl Link {
+    fn places(&self, environment: &Environment) -> Vec<Place> {
+        match self {
+            Self::Profile(config) => config.locations(environment).paths(),
+            Self::ProfileKeys(keys) => keys.locations.paths(),
+            Self::Keys(config) => {
+                let secret = Place::Secret(config.secret_access_key.clone());
+                let token = config.session_token.clone().map(Place::Secret);
+                return [secret].into_iter().chain(token).collect();
+            }
+            Self::AssumeRole(config) => config.session_policy.iter().cloned().collect(),
+            Self::Environment
+            | Self::Process(_)
+            | Self::SessionToken(_)
+            | Self::WebIdentity(_)
+            | Self::Container(_)
+            | Self::InstanceMetadata(_) => Vec::new(),
+        }
+        .into_iter()
+        .map(Place::File)
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::arn::Arn;
+    use crate::aws::profile_file::Locations;
+    use crate::providers::{assume_role, keys, profile};
+
+    fn name(text: &str) -> IdentityName {
+        IdentityName::parse(text).unwrap()
+    }
+
+    fn role(from: SourceIdentity, role: &str) -> Link {
+        let arn = format!("arn:aws:iam::123456789012:role/{role}");
+        let arn = Arn::parse(&arn).unwrap();
+        Link::AssumeRole(assume_role::Config::of(from, arn))
+    }
+
+    fn profile(profile: &str) -> Link {
+        Link::Profile(profile::Config {
+            profile: Some(profile.to_owned()),
+            ..profile::Config::default()
+        })
+    }
+
+    /// The mark of `named["billing"]`.
+    fn mark(named: &[(&str, Link)], variables: &[(&str, &str)]) -> Mark {
+        let named = named.iter().cloned();
+        let named: BTreeMap<_, _> = named.map(|(it, link)| (name(it), vec![link])).collect();
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let environment = variables.iter().map(pair).collect();
+        let billing = SourceIdentity::Named(name("billing"));
+        let definition = Definition::of(&billing, &named[&name("billing")], true, &named);
+        marked(&definition, &environment).unwrap()
+    }
+
+    fn marked(definition: &Definition, environment: &Environment) -> Option<Mark> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(definition.mark(&Marker::new(&[1; 32]), environment))
+    }
+
+    #[test]
+    fn whatever_an_identity_is_built_on_is_part_of_it_and_nothing_else_is() {
+        let from = |source: &str| SourceIdentity::Named(name(source));
+        let folder = tempfile::tempdir().unwrap();
+        let home = [("HOME", folder.path().to_str().unwrap())];
+        let named = [
+            ("billing", role(from("middle"), "billing")),
+            ("middle", role(from("ops"), "middle")),
+            ("ops", profile("ops")),
+            ("other", profile("other")),
+        ];
+        let first = mark(&named, &home);
+        assert_eq!(mark(&named, &home), first);
+        let with = |index: usize, link: Link| {
+            let mut named = named.clone();
+            named[index].1 = link;
+            mark(&named, &home)
+        };
+        assert_ne!(with(0, role(from("middle"), "other")), first);
+        assert_ne!(with(0, role(from("ops"), "billing")), first);
+        assert_ne!(with(1, role(from("ops"), "other")), first);
+        assert_ne!(with(2, profile("other")), first);
+        assert_eq!(with(3, Link::Environment), first);
+        let aws = [home[0], ("AWS_REGION", "eu-west-1")];
+        assert_ne!(mark(&named, &aws), first);
+        let other = [home[0], ("CREDD_LOG", "debug")];
+        assert_eq!(mark(&named, &other), first);
+
+        // The files at the far end of the chain.
+        std::fs::create_dir(folder.path().join(".aws")).unwrap();
+        let mut seen = vec![first];
+        for (file, text) in [
+            ("config", "[profile ops]\n"),
+            ("config", "[profile ops]\nregion = eu-west-1\n"),
+            ("credentials", "[profile ops]\n"),
+        ] {
+            files::write_private(&folder.path().join(".aws").join(file), text.as_bytes()).unwrap();
+            let now = mark(&named, &home);
+            assert!(!seen.contains(&now), "{file} {text}");
+            assert_eq!(mark(&named, &home), now);
+            seen.push(now);
+        }
+    }
+
+    #[test]
+    fn a_hop_without_a_name_is_read_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().to_str().unwrap().to_owned();
+        let environment = Environment::from_iter([("HOME".to_owned(), home)]);
+        let keys = Link::ProfileKeys(profile::ProfileKeys {
+            profile: "ops".to_owned(),
+            locations: Locations::of(&environment),
+        });
+        let hop = vec![role(SourceIdentity::Unnamed(vec![keys]), "middle")];
+        let links = vec![role(SourceIdentity::Unnamed(hop), "billing")];
+        let source = SourceIdentity::Unnamed(links.clone());
+        let mark = || {
+            let definition = Definition::of(&source, &links, false, &BTreeMap::new());
+            marked(&definition, &environment).unwrap()
+        };
+        let before = mark();
+        std::fs::create_dir(folder.path().join(".aws")).unwrap();
+        let file = folder.path().join(".aws/credentials");
+        files::write_private(&file, b"[ops]\n").unwrap();
+        assert_ne!(mark(), before);
+    }
+
+    #[test]
+    fn secrets_and_policies_count_by_what_they_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let (secret, policy) = (folder.path().join("secret"), folder.path().join("policy"));
+        let keys = Link::Keys(keys::Config {
+            access_key_id: "AKIAEXAMPLE".to_owned().into(),
+            secret_access_key: SecretPlace::File(secret.clone()),
+            session_token: None,
+        });
+        let narrowed = match role(SourceIdentity::Named(name("ops")), "billing") {
+            Link::AssumeRole(config) => Link::AssumeRole(assume_role::Config {
+                session_policy: Some(policy.clone()),
+                ..config
+            }),
+            other => other,
+        };
+        let named = BTreeMap::from([(name("ops"), vec![keys])]);
+        let source = SourceIdentity::Named(name("billing"));
+        let definition = Definition::of(&source, &[narrowed], true, &named);
+        let mark = || marked(&definition, &Environment::default());
+        // Without the secret nobody can tell.
+        assert_eq!(mark(), None);
+        let mut seen = Vec::new();
+        for (path, text) in [(&secret, "one"), (&secret, "two"), (&policy, "{}")] {
+            files::write_private(path, text.as_bytes()).unwrap();
+            let now = mark().unwrap();
+            assert!(!seen.contains(&now), "{text}");
+            seen.push(now);
+        }
+    }
+
+    #[test]
+    fn identities_that_are_built_on_each_other_end() {
+        let from = |source: &str| SourceIdentity::Named(name(source));
+        let named = [
+            ("billing", role(from("ops"), "billing")),
+            ("ops", role(from("billing"), "ops")),
+        ];
+        assert_eq!(mark(&named, &[]), mark(&named, &[]));
+    }
+}

@@ -1,0 +1,194 @@
+//! What all identities hold, for whoever keeps it beyond this process, and what an earlier process
+//! has left for them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::held::Held;
+use crate::clock::{BootInstant, SharedClock, Timestamp, timeout};
+use crate::environment::Environment;
+use crate::identity::IdentityName;
+use crate::providers::definition::Definition;
+use crate::state::{KeptSet, Mark, Marker};
+
+/// Files that say who somebody is may be on a network that hangs; then nothing is kept or restored.
+const DEFINING: Duration = Duration::from_secs(5);
+
+/// None where nothing outlasts the process.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger(Option<Arc<Book>>);
+
+#[derive(Debug)]
+struct Book {
+    marker: Arc<Marker>,
+    entries: Mutex<Entries>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    /// By the number of the page.
+    held: BTreeMap<u64, KeptSet>,
+    /// Of an earlier process, whose identities have not been opened yet in this one.
+    left: Vec<KeptSet>,
+    pages: u64,
+}
+
+impl Ledger {
+    pub fn lasting(marker: Arc<Marker>, left: Vec<KeptSet>) -> Self {
+        let entries = Entries {
+            left,
+            ..Entries::default()
+        };
+        Self(Some(Arc::new(Book {
+            marker,
+            entries: Mutex::new(entries),
+            changed: Notify::new(),
+        })))
+    }
+
+    /// What is to outlast the process.
+    pub fn kept(&self, now: Timestamp) -> Vec<KeptSet> {
+        let Some(book) = &self.0 else {
+            return Vec::new();
+        };
+        let entries = book.lock();
+        let all = entries.held.values().chain(&entries.left);
+        all.filter(|set| set.is_usable(now)).cloned().collect()
+    }
+
+    /// Completes when what is kept has changed since it last did.
+    pub async fn changed(&self) {
+        match &self.0 {
+            Some(book) => book.changed.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The page of an identity that is about to be refreshed.
+    pub(super) fn page(&self, definition: Definition, environment: Arc<Environment>) -> Page {
+        Page(self.0.clone().map(|book| Written {
+            number: book.number(),
+            book,
+            definition,
+            environment,
+        }))
+    }
+}
+
+impl Book {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn number(&self) -> u64 {
+        let mut entries = self.lock();
+        entries.pages += 1;
+        entries.pages
+    }
+
+    fn identity(&self, name: Option<&IdentityName>) -> Option<Mark> {
+        name.map(|name| self.marker.mark(&("identity", name)))
+    }
+}
+
+/// One identity's entry. It goes when this does.
+#[derive(Debug, Default)]
+pub(super) struct Page(Option<Written>);
+
+#[derive(Debug)]
+struct Written {
+    book: Arc<Book>,
+    number: u64,
+    definition: Definition,
+    environment: Arc<Environment>,
+}
+
+impl Page {
+    /// What decides which set the identity has, as of now. None where nothing outlasts the process,
+    /// and where nobody can tell.
+    pub(super) async fn definition(&self, clock: &SharedClock) -> Option<Mark> {
+        let Written {
+            book,
+            definition,
+            environment,
+            ..
+        } = self.0.as_ref()?;
+        let marking = definition.mark(&book.marker, environment);
+        timeout(&**clock, DEFINING, marking).await.ok().flatten()
+    }
+
+    /// What an earlier process has left for the identity, if it is still what that stands for. What
+    /// it left for another meaning of the same name goes.
+    pub(super) fn take(&self, definition: Option<Mark>) -> Option<KeptSet> {
+        let Written {
+            book,
+            number,
+            definition: defined,
+            ..
+        } = self.0.as_ref()?;
+        let identity = book.identity(defined.name());
+        let mut entries = book.lock();
+        let is_it = |set: &KeptSet| Some(set.definition) == definition;
+        let at = entries.left.iter().position(is_it);
+        let set = at.map(|at| entries.left.swap_remove(at));
+        if identity.is_some() {
+            entries.left.retain(|set| set.identity != identity);
+        }
+        if let Some(set) = &set {
+            entries.held.insert(*number, set.clone());
+        }
+        set
+    }
+
+    /// Enters what the identity holds now. Nothing where it would be of no use later: without an
+    /// end, or where nobody can tell what it stands for.
+    pub(super) fn hold(&self, held: &Held, definition: Option<Mark>, due: Option<BootInstant>) {
+        let Some(Written {
+            book,
+            number,
+            definition: defined,
+            ..
+        }) = &self.0
+        else {
+            return;
+        };
+        let identity = book.identity(defined.name());
+        let set = definition.and_then(|definition| held.kept(identity, definition, due));
+        let mut entries = book.lock();
+        let before = match set.clone() {
+            Some(set) => entries.held.insert(*number, set),
+            None => entries.held.remove(number),
+        };
+        drop(entries);
+        let is_same = match (&before, &set) {
+            (None, None) => true,
+            (Some(before), Some(set)) => {
+                before.definition == set.definition && held.is_same_set(&before.credentials)
+            }
+            _ => false,
+        };
+        if !is_same {
+            book.changed.notify_one();
+        }
+    }
+
+    /// The identity holds nothing any more.
+    pub(super) fn release(&self) {
+        let Some(Written { book, number, .. }) = &self.0 else {
+            return;
+        };
+        if book.lock().held.remove(number).is_some() {
+            book.changed.notify_one();
+        }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
