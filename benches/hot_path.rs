@@ -21,6 +21,7 @@ use credd::challenge::{Challenges, UsedCodes};
 use credd::clock::{Clock, SharedClock, SystemClock, Timestamp};
 use credd::credentials::{AccessKeyId, Credentials, Principal, Provided, Renewal, Warnings};
 use credd::identity::IdentityName;
+use credd::metrics::{Code, ListenerCounts};
 use credd::providers::{Provider, Providing};
 use credd::random::{Draw, SystemDraws};
 use credd::refresh::{Held, Snapshot, SnapshotReader, refresher};
@@ -48,6 +49,19 @@ fn request(bencher: Bencher<'_, '_>, leases: usize) {
     let (client, end) = tokio::io::duplex(64 * 1024);
     served.serve(&runtime, end, Peer::unknown(ListenerName::http()));
     fetch(bencher, &runtime, client, served.token());
+}
+
+/// Counting and timing one request.
+#[divan::bench]
+fn counting(bencher: Bencher<'_, '_>) {
+    let clock: SharedClock = Arc::new(SystemClock::new());
+    let counts: Arc<ListenerCounts> = Arc::default();
+    bencher.bench_local(|| {
+        let begun = clock.boot();
+        let (clock, counts) = (Arc::clone(&clock), Arc::clone(&counts));
+        counts.took.observe(begun.until(clock.boot()));
+        counts.answered.add(Code::of(black_box(200)));
+    });
 }
 
 /// Finding the token among those that are valid.
@@ -203,6 +217,8 @@ impl Served {
         let (tokens, leases) = tokens(leases + 1);
         let site = Site {
             began: clock.boot(),
+            started: clock.now(),
+            metrics: Arc::default(),
             challenges: Challenges::new(
                 UsedCodes::in_memory([0; 32]),
                 Arc::clone(&clock),

@@ -27,8 +27,18 @@ pub const FORGET: &str = "/v1/forget";
 /// `POST` on the admin socket: [`WhichIdentity`], for an [`ExplainReport`] on those meant.
 pub const EXPLAIN: &str = "/v1/explain";
 
-/// `GET` on the admin socket: what a monitoring system counts, as Prometheus reads it.
+/// `GET` on the admin socket, and on those of `[serve.metrics]`: what a monitoring system counts, as
+/// Prometheus reads it.
 pub const METRICS: &str = "/metrics";
+
+/// `GET` there: whether credd is at work.
+pub const LIVE: &str = "/livez";
+
+/// `GET` there: whether every identity is ready. With `/` and an identity after it, whether that is.
+pub const READY: &str = "/readyz";
+
+/// `GET` on the admin socket: [`LogReport`]. `POST`: [`LogOrder`], for the same afterwards.
+pub const LOG: &str = "/v1/log";
 
 /// `GET` on the admin socket: [`ChallengesReport`].
 pub const CHALLENGES: &str = "/v1/challenges";
@@ -52,6 +62,24 @@ pub const REVOKE_TOKEN: &str = "/v1/tokens/revoke";
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct WhichIdentity {
     pub identity: Option<String>,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LogReport {
+    /// In force: a level, or levels by target.
+    pub filter: String,
+    /// That of the start.
+    pub initial: String,
+}
+
+/// Says what to log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LogOrder {
+    /// That of the start if absent.
+    pub filter: Option<String>,
 }
 
 /// Names a token.

@@ -25,13 +25,15 @@
 //! |   | [`pulse`] | whether the loops still come round |
 //! |   | [`state`] | what outlasts the process, in memory that the service manager keeps |
 //! |   | [`systemd`] | what the service manager is told, and what it hands over |
-//! |   | [`telemetry`] | the log |
-//! | 9 | [`credentials`] [`identity`] | the nouns |
-//! | 10 | [`retry`] | how long to wait before the next attempt |
+//! |   | [`telemetry`] | the log: one record, as text, as JSON, or with fields for the journal |
+//! | 9 | [`journal`] | journald's own protocol |
+//! |   | [`metrics`] | what is counted for a monitoring system: one table of declarations |
+//! | 10 | [`credentials`] [`identity`] | the nouns |
+//! | 11 | [`retry`] | how long to wait before the next attempt |
 //! |    | [`secret_place`] | where a secret that a config names is kept |
-//! | 11 | [`clock`] [`environment`] [`random`] | what differs from run to run, and is handed in |
-//! | 12 | [`secret`] | a text that is wiped, and not shown |
-//! | 13 | [`os`] | what only the operating system can do |
+//! | 12 | [`clock`] [`environment`] [`random`] | what differs from run to run, and is handed in |
+//! | 13 | [`secret`] | a text that is wiped, and not shown |
+//! | 14 | [`os`] | what only the operating system can do |
 //!
 //! # Tasks
 //!
@@ -50,6 +52,9 @@
 //! | audit writer | process | a second after a decision, many decisions, stop | the audit log, by a thread of its own |
 //! | memory | process | connections ended | |
 //! | signals | process | SIGTERM, SIGINT | stop |
+//!
+//! As the first process of a container the program does all that in a child of it, which it passes
+//! signals on to: what was the first process waits for orphans ([`os::init`]).
 //!
 //! # The life of a credential
 //!
@@ -89,8 +94,8 @@
 //!
 //! No secret on disk. No retry outside the refresher. No clock outside [`clock`], no chance
 //! outside [`random`]: a test winds the one and seeds the other. No `unsafe` outside [`os`]. No
-//! `cfg(test)` in product paths. No listener beyond this host. No IMDSv1. No long-lived key served.
-//! No plugin system.
+//! `cfg(test)` in product paths. No listener beyond this host, but for metrics where the config
+//! says so in as many words. No IMDSv1. No long-lived key served. No plugin system.
 
 pub mod cli;
 
@@ -116,6 +121,9 @@ pub mod pulse;
 pub mod state;
 pub mod systemd;
 pub mod telemetry;
+
+pub mod journal;
+pub mod metrics;
 
 pub mod credentials;
 pub mod identity;

@@ -30,7 +30,7 @@ const HOMES: &[Home] = &[
     Home {
         what: "rustix",
         modules: &[
-            "os", "clock", "random", "audit", "serve", "systemd", "daemon", "cli",
+            "os", "clock", "random", "journal", "audit", "serve", "systemd", "daemon", "cli",
         ],
         because: "system calls are for those who meet the system: not for decisions or protocols",
     },

@@ -158,9 +158,7 @@ fn seconds(instant: Timestamp) -> Value<'static> {
 
 /// RFC 3339 with milliseconds.
 fn precise(instant: Timestamp) -> Value<'static> {
-    let seconds = instant.to_string();
-    let millis = instant.unix_millis().rem_euclid(1000);
-    Value::Text(format!("{}.{millis:03}Z", seconds.trim_end_matches('Z')).into())
+    Value::Text(instant.precise().into())
 }
 
 /// Without what breaks lines, moves cursors, or shows text in another order than it has.

@@ -17,5 +17,5 @@ pub use coalescer::{CAPACITY, WINDOW};
 pub use destination::{Config, Destination, InvalidDestination};
 pub use event::{Caller, Decision, Event, KeyTail, RequestId};
 pub use handle::Audit;
-pub use sink::{JOURNAL, Outlets, Unusable};
+pub use sink::{Outlets, Unusable};
 pub use writer::{Writer, open};

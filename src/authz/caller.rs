@@ -29,6 +29,11 @@ impl ListenerName {
         Self::common("admin")
     }
 
+    /// Of what monitors credd.
+    pub fn metrics() -> Self {
+        Self::common("metrics")
+    }
+
     /// The socket of `[serve.unix.NAME]`. Only rules that name it hold there, so that whoever gets
     /// to it gets what it is for, and nothing else.
     pub fn own(name: &str) -> Self {

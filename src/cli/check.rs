@@ -69,6 +69,6 @@ pub(super) fn read_config(
             output::note(&format!("{problems}\n"));
             Failed::new("the config cannot be used until these problems are mended")
         }
-        LoadError::Unreadable { .. } => Failed::new(described(&error)),
+        LoadError::Unreadable { .. } | LoadError::Twice => Failed::new(described(&error)),
     })
 }

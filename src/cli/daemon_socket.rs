@@ -153,6 +153,14 @@ impl DaemonSockets {
         parse(&successful(response)?)
     }
 
+    /// Asks the admin socket, whatever the answer is.
+    pub(super) async fn probe(&self, clock: &dyn Clock, path: &str) -> Result<Response, Failed> {
+        let socket = self.admin()?;
+        let request = request(Method::GET, path, Bytes::new());
+        let response = unix::send(clock, &socket, request).await;
+        response.map_err(Failed::new)
+    }
+
     /// Has the daemon do something that may take as long as AWS does.
     pub(super) async fn order<T: DeserializeOwned>(
         &self,

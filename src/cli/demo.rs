@@ -22,10 +22,16 @@ use crate::os::users::HostAccounts;
 use crate::random::SystemDraws;
 use crate::serve::{self, Connections, Limits, Listener, Witness};
 use crate::systemd::Inherited;
-use crate::telemetry;
+use crate::telemetry::{self, Form, Sink};
 
 pub(super) fn run(environment: &Environment) -> Outcome {
-    telemetry::start("info", telemetry::Format::Text).map_err(Failed::new)?;
+    let form = if output::may_colour(environment) {
+        Form::Colour
+    } else {
+        Form::Text
+    };
+    let sink = Sink::stream(output::notes(), form);
+    telemetry::start("info", sink).map_err(Failed::new)?;
     process::make_files_private();
     process::hide_memory();
     let directory = TemporaryDirectory::new(environment);

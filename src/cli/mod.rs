@@ -11,10 +11,13 @@ mod exec;
 mod explain;
 mod get;
 mod health;
+mod install;
+mod log;
 mod mfa;
 mod order;
 mod output;
 mod pretend_aws;
+mod screen;
 mod sdk_environment;
 mod serve;
 mod status;
@@ -32,8 +35,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::authz::TokenName;
 use crate::environment::Environment;
 use crate::identity::IdentityName;
-use crate::os::memory;
-use crate::telemetry;
+use crate::os::init::{self, Role};
+use crate::os::{memory, process, users};
 
 /// Keeps AWS credentials fresh and hands them to local programs, so that none of them holds
 /// long-lived keys.
@@ -65,8 +68,10 @@ enum Command {
     Mfa(MfaArguments),
     /// Show the tokens, replace one, or take one back
     Token(TokenArguments),
-    /// Exit with 0 if every identity has credentials
-    Health(Place),
+    /// Exit with 0 if every identity has credentials, or one
+    Health(HealthArguments),
+    /// Show what the daemon logs, or change it while it runs
+    Log(LogArguments),
     /// Show why an identity has the credentials that it has, or why a program does not use credd
     Explain(ExplainArguments),
     /// Say whom AWS takes an identity for
@@ -75,8 +80,17 @@ enum Command {
     Decode(DecodeArguments),
     /// Check the config file, and cite every problem in it
     Check(CheckArguments),
+    /// Copy this program, for containers that use it and have no other way to get it
+    Install(InstallArguments),
     /// Try everything against a pretend AWS; needs no account
     Demo,
+}
+
+impl Command {
+    /// Whether it is what a container is started for, and has programs of its own beneath it.
+    fn runs_on(&self) -> bool {
+        matches!(self, Self::Serve(_) | Self::Exec(_) | Self::Demo)
+    }
 }
 
 /// Which daemon is meant.
@@ -89,7 +103,8 @@ struct Place {
 
 #[derive(Debug, Args)]
 struct ConfigArguments {
-    /// The config file [default: that in `CREDD_CONFIG`, /etc/credd/credd.toml, or your own config]
+    /// The config file [default: that in `CREDD_CONFIG`, the text in `CREDD_CONFIG_CONTENT`,
+    /// /etc/credd/credd.toml, or your own config]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -114,24 +129,18 @@ struct ServeArguments {
     /// What to log: a level, or levels by target [default: that in `CREDD_LOG`, or info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
-    /// How to write log lines
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    /// How to write log lines: with fields to the journal if that is where stderr goes, else as
+    /// text on stderr, unless said otherwise
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
     log_format: LogFormat,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogFormat {
+    Auto,
     Text,
     Json,
-}
-
-impl From<LogFormat> for telemetry::Format {
-    fn from(format: LogFormat) -> Self {
-        match format {
-            LogFormat::Text => Self::Text,
-            LogFormat::Json => Self::Json,
-        }
-    }
+    Journal,
 }
 
 #[derive(Debug, Args)]
@@ -232,6 +241,25 @@ struct ReportArguments {
 }
 
 #[derive(Debug, Args)]
+struct HealthArguments {
+    /// The identity [default: all]
+    identity: Option<IdentityName>,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+struct LogArguments {
+    /// What to log from now on: a level, or levels by target, as in `info,credd::refresh=debug`
+    filter: Option<String>,
+    /// Go back to what the daemon was started with
+    #[arg(long, conflicts_with = "filter")]
+    reset: bool,
+    #[command(flatten)]
+    report: ReportArguments,
+}
+
+#[derive(Debug, Args)]
 struct StatusArguments {
     #[command(flatten)]
     place: Place,
@@ -263,6 +291,13 @@ struct WhoamiArguments {
     identity: Option<IdentityName>,
     #[command(flatten)]
     report: ReportArguments,
+}
+
+#[derive(Debug, Args)]
+struct InstallArguments {
+    /// The directory of a volume, or a file there
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -315,6 +350,23 @@ pub fn run() -> ExitCode {
         }
     };
     memory::limit_arenas();
+    users::load_no_modules();
+    if arguments.command.runs_on() {
+        match init::divide() {
+            Ok(Role::Program) => {}
+            Ok(Role::First(first)) => {
+                process::hide_memory();
+                Environment::wipe_original();
+                return ExitCode::from(first.wait());
+            }
+            Err(error) => {
+                output::error(&format!(
+                    "cannot start a process in this container: {error}"
+                ));
+                return ExitCode::FAILURE;
+            }
+        }
+    }
     let environment = Environment::of_process();
     let outcome = match arguments.command {
         Command::Serve(arguments) => serve::run(arguments, environment),
@@ -326,11 +378,13 @@ pub fn run() -> ExitCode {
         Command::Forget(arguments) => order::forget(&arguments, &environment),
         Command::Mfa(arguments) => mfa::run(&arguments, &environment),
         Command::Token(arguments) => token::run(&arguments, &environment),
-        Command::Health(place) => health::run(&place, &environment),
+        Command::Health(arguments) => health::run(&arguments, &environment),
+        Command::Log(arguments) => log::run(&arguments, &environment),
         Command::Explain(arguments) => explain::run(&arguments, &environment),
         Command::Whoami(arguments) => whoami::run(&arguments, environment),
         Command::Decode(arguments) => decode::run(&arguments, environment),
         Command::Check(arguments) => check::run(&arguments, environment),
+        Command::Install(arguments) => install::run(&arguments),
         Command::Demo => demo::run(&environment),
     };
     outcome.unwrap_or_else(|failed| {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::daemon_socket::DaemonSockets;
+use super::status::Form;
 use super::{
     Failed, ForgetArguments, Outcome, RefreshArguments, ReportArguments, block_on, output, status,
 };
@@ -41,6 +42,6 @@ fn order(
     };
     let report: StatusReport =
         block_on(async { sockets.order(&SystemClock::new(), path, &which).await })?;
-    output::data(status::shown(&report, arguments.json)?.as_bytes())?;
+    output::data(status::shown(&report, Form::of(arguments.json, environment))?.as_bytes())?;
     Ok(report)
 }

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 use super::Failed;
+use crate::environment::Environment;
 
 /// Writes data. A reader that has left ends the command without a word, as it ends `cat`.
 pub(super) fn data(bytes: &[u8]) -> Result<(), Failed> {
@@ -42,6 +43,24 @@ pub(super) fn harmless(lines: &str) -> String {
 /// Whether a person reads the data.
 pub(super) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
+}
+
+/// Whether lines for whoever watches may have colours: on a terminal that has them, unless
+/// <https://no-color.org> says otherwise.
+pub(super) fn may_colour(environment: &Environment) -> bool {
+    std::io::stderr().is_terminal() && are_colours_welcome(environment)
+}
+
+/// Whether a terminal, if there is one, may be sent colours.
+pub(super) fn are_colours_welcome(environment: &Environment) -> bool {
+    let is_dumb = environment.variable("TERM").is_none_or(|it| it == "dumb");
+    !is_dumb && environment.variable("NO_COLOR").is_none()
+}
+
+/// Rows and columns of the terminal that a person reads the data on.
+pub(super) fn size() -> (usize, usize) {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    size.map_or((24, 80), |size| (size.ws_row.into(), size.ws_col.into()))
 }
 
 /// Writes a line for whoever watches.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::check::read_config;
-use super::{Failed, Outcome, SYS, ServeArguments, block_on, output};
+use super::{Failed, LogFormat, Outcome, SYS, ServeArguments, block_on, output};
 use crate::audit::{Destination, Outlets};
 use crate::clock::SystemClock;
 use crate::config::Trust;
@@ -13,11 +13,12 @@ use crate::daemon::sandbox::{self, Needs};
 use crate::daemon::signals::{self, Signal};
 use crate::daemon::{Daemon, Parts, runtime_directory};
 use crate::environment::Environment;
+use crate::journal;
 use crate::os::host::is_ec2_instance;
 use crate::os::{process, secret_memory};
 use crate::random::SystemDraws;
 use crate::systemd::Inherited;
-use crate::telemetry;
+use crate::telemetry::{self, Form, Sink};
 
 const DEFAULT_FILTER: &str = "info";
 
@@ -28,11 +29,8 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
         .log
         .as_deref()
         .or_else(|| environment.variable("CREDD_LOG"));
-    telemetry::start(
-        filter.unwrap_or(DEFAULT_FILTER),
-        arguments.log_format.into(),
-    )
-    .map_err(Failed::new)?;
+    let sink = log_sink(arguments.log_format, &environment)?;
+    telemetry::start(filter.unwrap_or(DEFAULT_FILTER), sink).map_err(Failed::new)?;
     let inherited = inherited.map_err(Failed::new)?;
     process::make_files_private();
     process::hide_memory();
@@ -84,6 +82,31 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Where the log goes, and how. A container may have inherited its stderr from a unit, and no
+/// journald to go with it.
+fn log_sink(format: LogFormat, environment: &Environment) -> Result<Sink, Failed> {
+    let form = match format {
+        LogFormat::Json => Form::Json,
+        LogFormat::Auto | LogFormat::Text if output::may_colour(environment) => Form::Colour,
+        LogFormat::Auto | LogFormat::Text | LogFormat::Journal => Form::Text,
+    };
+    let is_journals = || {
+        let stream = environment.variable("JOURNAL_STREAM");
+        journal::is_stream(stream, output::notes_file())
+    };
+    let to_journal = || Sink::journal(journal::SOCKET.into(), output::notes());
+    match format {
+        LogFormat::Journal => to_journal()
+            .map_err(|error| Failed::new(format!("cannot write the log to the journal: {error}"))),
+        LogFormat::Auto if is_journals() => {
+            to_journal().or_else(|_| Ok(Sink::stream(output::notes(), form)))
+        }
+        LogFormat::Auto | LogFormat::Text | LogFormat::Json => {
+            Ok(Sink::stream(output::notes(), form))
+        }
+    }
 }
 
 /// A terminal that closes, and the habit of sending SIGHUP to daemons, must not cost clients

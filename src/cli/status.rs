@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::daemon_socket::DaemonSockets;
+use super::screen::{PLAIN, Screen};
 use super::{Failed, Outcome, StatusArguments, block_on, output};
 use crate::api::{self, ChallengeReport, IdentityStatus, StatusReport};
 use crate::clock::{Clock, SystemClock};
@@ -13,51 +14,84 @@ use crate::environment::Environment;
 /// Between two looks of `--watch`.
 const EACH: Duration = Duration::from_secs(1);
 
-/// Clears a terminal and goes to its corner (ECMA-48: CUP, ED).
-const CLEAR: &str = "\x1b[H\x1b[2J";
-
 pub(super) fn run(arguments: &StatusArguments, environment: &Environment) -> Outcome {
     let sockets = DaemonSockets::locate(&arguments.place, environment);
     block_on(async {
         let clock = SystemClock::new();
+        let form = Form::of(arguments.json, environment);
         if !arguments.watch {
-            output::data(look(&sockets, &clock, arguments.json).await?.as_bytes())?;
+            let report = sockets.report(&clock, api::STATUS).await?;
+            output::data(shown(&report, form)?.as_bytes())?;
             return Ok(ExitCode::SUCCESS);
         }
         let termination = signals::termination(Some(signals::SIGHUP))
             .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
-        let clear = if output::is_terminal() { CLEAR } else { "" };
-        let watching = async {
-            loop {
-                match look(&sockets, &clock, arguments.json).await {
-                    Ok(shown) => output::data(format!("{clear}{shown}").as_bytes())?,
-                    // A daemon that restarts is worth waiting for.
-                    Err(failed) => output::error(&failed.message),
-                }
-                clock.deadline(EACH).await;
-            }
-        };
         tokio::select! {
-            ended = watching => return ended,
+            ended = watch(&sockets, &clock, form) => return ended,
             () = termination => {}
         }
         Ok(ExitCode::SUCCESS)
     })
 }
 
-async fn look(sockets: &DaemonSockets, clock: &dyn Clock, json: bool) -> Result<String, Failed> {
-    shown(&sockets.report(clock, api::STATUS).await?, json)
+/// How a report is shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Form {
+    is_json: bool,
+    has_colours: bool,
 }
 
-pub(super) fn shown(report: &StatusReport, json: bool) -> Result<String, Failed> {
-    if json {
+impl Form {
+    pub(super) fn of(is_json: bool, environment: &Environment) -> Self {
+        Self {
+            is_json,
+            has_colours: output::is_terminal() && output::are_colours_welcome(environment),
+        }
+    }
+}
+
+async fn watch(sockets: &DaemonSockets, clock: &SystemClock, form: Form) -> Outcome {
+    let screen = Screen::new();
+    let mut last = String::new();
+    loop {
+        match sockets.report(clock, api::STATUS).await {
+            Ok(report) if form.is_json => output::data(shown(&report, form)?.as_bytes())?,
+            Ok(report) => {
+                last = shown(&report, form)?;
+                screen.draw(&format!("{}\n\n{last}", heading(&report)))?;
+            }
+            // A daemon that restarts is worth waiting for.
+            Err(failed) if form.is_json => output::error(&failed.message),
+            Err(failed) => {
+                let last = if last.is_empty() {
+                    String::new()
+                } else {
+                    format!("\nWhat it said last:\n\n{last}")
+                };
+                screen.draw(&format!("{}\n{last}", failed.message))?;
+            }
+        }
+        clock.deadline(EACH).await;
+    }
+}
+
+/// Who says what follows, and when.
+fn heading(report: &StatusReport) -> String {
+    let StatusReport {
+        version, pid, now, ..
+    } = report;
+    format!("credd {version}, process {pid}, at {now}")
+}
+
+pub(super) fn shown(report: &StatusReport, form: Form) -> Result<String, Failed> {
+    if form.is_json {
         let json = serde_json::to_string(report).map_err(Failed::new)?;
         return Ok(format!("{json}\n"));
     }
-    Ok(table(report))
+    Ok(table(report, form.has_colours))
 }
 
-fn table(report: &StatusReport) -> String {
+fn table(report: &StatusReport, has_colours: bool) -> String {
     let heading = [
         "IDENTITY",
         "STATE",
@@ -70,10 +104,40 @@ fn table(report: &StatusReport) -> String {
         .chain(report.identities.iter().map(row))
         .collect();
     let mut text = columns(&rows);
+    if has_colours {
+        text = coloured(&text, &rows);
+    }
     text.extend(report.identities.iter().filter_map(failure));
     let pending = report.challenges.iter().map(pending);
     text.extend(pending.map(|line| format!("\n{line}\n")));
     text
+}
+
+/// The same with the state of each identity in a colour of its own: what a glance is for.
+fn coloured(table: &str, rows: &[[String; 6]]) -> String {
+    let names = rows.iter().map(|[name, ..]| name.chars().count());
+    let at = names.max().unwrap_or(0) + 2;
+    let lines = table.lines().zip(rows).map(|(line, [_, state, ..])| {
+        let start = line.char_indices().nth(at).map_or(line.len(), |it| it.0);
+        match (colour(state), line.split_at_checked(start)) {
+            (Some(colour), Some((before, after))) if after.starts_with(state.as_str()) => {
+                let rest = after.get(state.len()..).unwrap_or_default();
+                format!("{before}{colour}{state}{PLAIN}{rest}\n")
+            }
+            _ => format!("{line}\n"),
+        }
+    });
+    lines.collect()
+}
+
+/// Green where all is well, yellow where it may soon not be, red where nobody is served.
+fn colour(state: &str) -> Option<&'static str> {
+    match state {
+        "fresh" => Some("\x1b[32m"),
+        "late" | "stale" => Some("\x1b[33m"),
+        "expired" | "failed" => Some("\x1b[31m"),
+        _ => None,
+    }
 }
 
 /// The rows, with their cells below each other.
@@ -146,6 +210,29 @@ pub(super) fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn states_are_coloured_and_nothing_else_moves() {
+        let row =
+            |name: &str, state: &str| [name, state, "failed", "-", "-", "-"].map(str::to_owned);
+        let rows = [
+            row("IDENTITY", "STATE"),
+            row("failed", "fresh"),
+            row("a", "failed"),
+        ];
+        let plain = columns(&rows);
+        let coloured = coloured(&plain, &rows);
+        let lines: Vec<&str> = coloured.lines().collect();
+        assert_eq!(lines[0], plain.lines().next().unwrap());
+        assert!(
+            lines[1].starts_with("failed    \x1b[32mfresh\x1b[0m   failed"),
+            "{coloured:?}"
+        );
+        assert!(
+            lines[2].starts_with("a         \x1b[31mfailed\x1b[0m  failed"),
+            "{coloured:?}"
+        );
+    }
 
     #[test]
     fn durations_have_two_units() {

@@ -62,6 +62,15 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The same with milliseconds, for logs: `2026-11-22T09:30:00.007Z`.
+    pub fn precise(self) -> String {
+        let seconds = self.to_string();
+        let millis = self.0.rem_euclid(1000);
+        format!("{}.{millis:03}Z", seconds.trim_end_matches('Z'))
+    }
+}
+
 /// `2026-11-22T09:30:00Z`: UTC, whole seconds, never rounded up. The only form that every SDK
 /// reads (JavaScript and Rust refuse offsets).
 impl std::fmt::Display for Timestamp {

@@ -80,7 +80,10 @@ impl Kind {
             ),
             Ok(None) => (
                 format!("this host has no {kind} {name}"),
-                format!("`getent {database}` lists those that it has"),
+                format!(
+                    "`getent {database}` lists those that it has; in a container, which may have no \
+                     names, write a number, without quotes"
+                ),
             ),
             Err(error) => (
                 format!("the {kind} {name} cannot be looked up: {error}"),

@@ -25,6 +25,17 @@ const TOP: Vocabulary<'_> = Vocabulary {
 /// Reads the text of the file at `path`, which is not touched: it is cited in problems, and paths
 /// in the config start from its directory. Users and groups are those that `accounts` knows.
 pub fn parse(path: &Path, text: &str, accounts: &dyn Accounts) -> Result<Config, Problems> {
+    let base = path.parent().unwrap_or(Path::new(""));
+    parse_as(path, base, text, accounts)
+}
+
+/// The same for a text that is cited as of `origin`, and in which paths start from `base`.
+pub(super) fn parse_as(
+    origin: &Path,
+    base: &Path,
+    text: &str,
+    accounts: &dyn Accounts,
+) -> Result<Config, Problems> {
     let lines = Lines::of(text);
     let (mut document, mut errors) = DeTable::parse_recoverable(text);
     let blanked = syntax::blanked(text, &lines, &mut errors);
@@ -35,12 +46,11 @@ pub fn parse(path: &Path, text: &str, accounts: &dyn Accounts) -> Result<Config,
     }
     let mut findings = Findings::default();
     syntax::report(&errors, document.get_ref(), &lines, &mut findings);
-    let base = path.parent().unwrap_or(Path::new(""));
     let config = config(Table::of(document.get_ref()), base, accounts, &mut findings);
     if findings.is_incomplete() {
         syntax::hide(&lines, &mut findings);
     }
-    match findings.cite(path, &lines) {
+    match findings.cite(origin, &lines) {
         None => Ok(config),
         Some(problems) => Err(problems),
     }

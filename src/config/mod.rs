@@ -112,6 +112,10 @@ fn default_identities() -> BTreeMap<IdentityName, Vec<Link>> {
 pub enum Located {
     /// Somebody named the file, so it must be there.
     Named(PathBuf),
+    /// The text itself, where there is no file: in a container.
+    Given(String),
+    /// Both variables are set, and each says what the config is.
+    Twice,
     /// The usual places, in order. There need not be a file in any of them.
     Usual(Vec<PathBuf>),
 }
@@ -119,20 +123,35 @@ pub enum Located {
 /// The variable that names the config file where the command line does not.
 const VARIABLE: &str = "CREDD_CONFIG";
 
+/// The variable that holds the config itself, for orchestrators that can hand a container variables
+/// but no files.
+const CONTENT: &str = "CREDD_CONFIG_CONTENT";
+
+/// Where the system's config is; paths in one without a file start from here, too.
+const SYSTEM: &str = "/etc/credd";
+
+const FILE: &str = "credd.toml";
+
 /// Decides where to look, without looking. `named` is the file of `--config`. Root has no config
 /// of its own beside the system's: a `HOME` that sudo left in place must not change the daemon.
 pub fn locate(named: Option<&Path>, environment: &Environment, is_root: bool) -> Located {
-    let named = named.or_else(|| environment.variable(VARIABLE).map(Path::new));
     if let Some(path) = named {
         return Located::Named(path.to_owned());
     }
-    let own = config_home(environment).filter(|_| !is_root);
-    let homes = std::iter::once(PathBuf::from("/etc")).chain(own);
-    Located::Usual(
-        homes
-            .map(|home| home.join("credd").join("credd.toml"))
-            .collect(),
-    )
+    match (
+        environment.variable(VARIABLE),
+        environment.variable(CONTENT),
+    ) {
+        (Some(_), Some(_)) => Located::Twice,
+        (Some(path), None) => Located::Named(path.into()),
+        (None, Some(text)) => Located::Given(text.to_owned()),
+        (None, None) => {
+            let own = config_home(environment).filter(|_| !is_root);
+            let own = own.map(|home| home.join("credd").join(FILE));
+            let system = Path::new(SYSTEM).join(FILE);
+            Located::Usual(std::iter::once(system).chain(own).collect())
+        }
+    }
 }
 
 /// XDG Base Directory Specification: a relative path is invalid and is ignored.
@@ -157,7 +176,8 @@ pub enum Trust {
     All,
 }
 
-/// Reads the config, and says which file it comes from: none where the usual places are empty.
+/// Reads the config, and says which file it comes from, or which variable: none where the usual
+/// places are empty.
 pub fn load(located: &Located, trust: Trust) -> Result<(Option<PathBuf>, Config), LoadError> {
     let read = match trust {
         Trust::Owned => files::read_owned_text_now,
@@ -166,6 +186,11 @@ pub fn load(located: &Located, trust: Trust) -> Result<(Option<PathBuf>, Config)
     let (places, is_named) = match located {
         Located::Named(path) => (std::slice::from_ref(path), true),
         Located::Usual(paths) => (paths.as_slice(), false),
+        Located::Given(text) => {
+            let config = file::parse_as(CONTENT.as_ref(), SYSTEM.as_ref(), text, &HostAccounts);
+            return Ok((Some(CONTENT.into()), config.map_err(LoadError::Problems)?));
+        }
+        Located::Twice => return Err(LoadError::Twice),
     };
     for path in places {
         match read(path, LONGEST) {
@@ -200,6 +225,8 @@ pub enum LoadError {
         source: io::Error,
     },
     Problems(Problems),
+    /// Taking either would be a guess at which identities are meant.
+    Twice,
 }
 
 impl fmt::Display for LoadError {
@@ -214,6 +241,10 @@ impl fmt::Display for LoadError {
                 )
             }
             Self::Problems(problems) => problems.fmt(formatter),
+            Self::Twice => write!(
+                formatter,
+                "{VARIABLE} names a config file and {CONTENT} holds a config; unset one of them"
+            ),
         }
     }
 }
@@ -222,7 +253,7 @@ impl std::error::Error for LoadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreadable { source, .. } => Some(source),
-            Self::Problems(_) => None,
+            Self::Problems(_) | Self::Twice => None,
         }
     }
 }
@@ -272,6 +303,53 @@ mod tests {
                 "/etc/credd/credd.toml",
                 "/home/user/.config/credd/credd.toml"
             ])
+        );
+    }
+
+    #[test]
+    fn a_variable_can_hold_the_config_and_leaves_no_doubt_which_one_counts() {
+        let content = ("CREDD_CONFIG_CONTENT", "[serve.http]\nlisten = []\n");
+        let variables = [
+            content,
+            ("CREDD_CONFIG", "/variable"),
+            ("HOME", "/home/user"),
+        ];
+        let given = located(None, &[content], true);
+        assert_eq!(given, Located::Given(content.1.to_owned()));
+        assert_eq!(
+            located(Some("/named"), &variables, true),
+            Located::Named("/named".into())
+        );
+        let twice = load(&located(None, &variables, false), Trust::Owned).unwrap_err();
+        assert_eq!(
+            twice.to_string(),
+            "CREDD_CONFIG names a config file and CREDD_CONFIG_CONTENT holds a config; unset one \
+             of them"
+        );
+        let blank = [("CREDD_CONFIG_CONTENT", " \n"), variables[1]];
+        assert_eq!(
+            located(None, &blank, false),
+            Located::Named("/variable".into())
+        );
+        let (origin, config) = load(&given, Trust::Owned).unwrap();
+        assert_eq!(origin, Some("CREDD_CONFIG_CONTENT".into()));
+        assert!(config.serve.http.is_empty());
+    }
+
+    #[test]
+    fn problems_of_a_config_in_a_variable_are_told_with_its_name_and_its_paths_are_the_systems() {
+        let given = |text: &str| load(&Located::Given(text.to_owned()), Trust::Owned);
+        let error = given("\nunknown = 1").unwrap_err().to_string();
+        let start = "CREDD_CONFIG_CONTENT:2:1: unknown key `unknown`\n";
+        assert!(error.starts_with(start), "{error}");
+        let (_, config) = given(
+            "[identity.a]\nprovider = \"keys\"\n\
+            access-key-id = \"AKIAIOSFODNN7EXAMPLE\"\nsecret-access-key = \"file:key\"",
+        )
+        .unwrap();
+        assert!(
+            format!("{config:?}").contains("/etc/credd/key"),
+            "{config:?}"
         );
     }
 

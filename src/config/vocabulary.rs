@@ -4,7 +4,7 @@ use super::identity;
 
 /// Every key, with the table that it belongs in, but for those that the providers of identities
 /// have.
-const KEYS: [(&str, &str); 46] = [
+const KEYS: [(&str, &str); 49] = [
     ("serve", TOP),
     ("identity", TOP),
     ("allow", TOP),
@@ -13,6 +13,7 @@ const KEYS: [(&str, &str); 46] = [
     ("http", SERVE),
     ("unix", SERVE),
     ("imds", SERVE),
+    ("metrics", SERVE),
     ("limits", SERVE),
     ("listen", HTTP),
     ("path", UNIX),
@@ -24,6 +25,8 @@ const KEYS: [(&str, &str); 46] = [
     ("listen", IMDS),
     ("identity", IMDS),
     ("region", IMDS),
+    ("listen", METRICS),
+    ("beyond-this-host", METRICS),
     ("connections", LIMITS),
     ("requests-per-second", LIMITS),
     ("caller", ALLOW),
@@ -62,6 +65,7 @@ pub(super) const HTTP: &str = "`[serve.http]`";
 pub(super) const UNIX: &str = "`[serve.unix]`";
 pub(super) const OWN_SOCKET: &str = "`[serve.unix.NAME]`";
 pub(super) const IMDS: &str = "`[serve.imds]`";
+pub(super) const METRICS: &str = "`[serve.metrics]`";
 pub(super) const LIMITS: &str = "`[serve.limits]`";
 pub(super) const AUDIT: &str = "`[audit]`";
 pub(super) const MFA: &str = "`[mfa]`";

@@ -39,15 +39,15 @@ impl Announcer {
     pub(super) fn new(
         challenges: &Challenges,
         hook: Option<Command>,
-        environment: Arc<Environment>,
-        clock: SharedClock,
+        environment: &Arc<Environment>,
+        clock: &SharedClock,
     ) -> Self {
         Self {
             announcements: challenges.announcements(),
             hook: hook.map(|command| Hook {
                 command: Arc::new(command),
-                environment,
-                clock,
+                environment: Arc::clone(environment),
+                clock: Arc::clone(clock),
                 running: JoinSet::new(),
             }),
         }

@@ -2,6 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::StartError;
 use super::folder::Folder;
@@ -12,17 +16,31 @@ use crate::authz::{ListenerName, Policy};
 use crate::config::{Config, TokenSettings};
 use crate::os::process;
 use crate::os::users::{Accounts, HostAccounts};
-use crate::serve::{Access, Admins, BindError, ImdsConfig, ImdsTerms, Listener, OwnSocket};
+use crate::serve::{
+    self, Access, Admin, Admins, BindError, Connections, Endpoint, Imds, Limits, Listener,
+    Monitoring, OwnSocket, Public,
+};
 use crate::systemd::TcpDoor;
 
 /// Everything that listens, and the locks of what lies outside the runtime directory.
 pub(super) struct Doors {
     pub(super) public: Vec<(ListenerName, Listener)>,
     pub(super) imds: Vec<Listener>,
+    /// For what monitors credd, and whether it may do so from other hosts.
+    pub(super) monitoring: Vec<Listener>,
+    pub(super) may_be_monitored_from_beyond: bool,
     pub(super) admin: Listener,
     /// Who is let in there.
     pub(super) admins: Admins,
     pub(super) locks: Vec<Lock>,
+}
+
+/// What is behind them.
+pub(super) struct Endpoints {
+    pub(super) public: Arc<Public>,
+    pub(super) imds: Arc<Imds>,
+    pub(super) monitoring: Arc<Monitoring>,
+    pub(super) admin: Arc<Admin>,
 }
 
 /// Who besides root and the daemon's user is let in to the sockets of the runtime directory.
@@ -108,6 +126,14 @@ impl Doors {
         for address in config.imds.iter().flat_map(|imds| &imds.listen) {
             imds.push(tcp(&mut handed_over, TcpDoor::Imds, *address).await?);
         }
+        let mut monitoring = Vec::new();
+        for address in &config.metrics.listen {
+            monitoring.push(if address.ip().is_loopback() {
+                Listener::tcp(*address).await?
+            } else {
+                Listener::beyond(*address).await?
+            });
+        }
         // The commands find this one; a config may ask for another besides.
         let found = runtime_directory::public_socket(directory.path());
         let listener = match handed_over.take_unix(&found) {
@@ -153,6 +179,8 @@ impl Doors {
         Ok(Self {
             public,
             imds,
+            monitoring,
+            may_be_monitored_from_beyond: config.metrics.beyond_this_host,
             admin,
             admins: Admins {
                 owner: process::effective_uid(),
@@ -162,10 +190,54 @@ impl Doors {
         })
     }
 
+    /// Takes connections from each, by tasks among `listening`, until `stopped` says so. What comes
+    /// back keeps other instances off for as long as it lives.
+    pub(super) fn attend(
+        self,
+        listening: &mut JoinSet<()>,
+        endpoints: &Endpoints,
+        connections: &Arc<Connections>,
+        stopped: &watch::Receiver<bool>,
+    ) -> Vec<Lock> {
+        let Endpoints {
+            public,
+            imds,
+            monitoring,
+            admin,
+        } = endpoints;
+        let mut attend = |listener, name, endpoint: Arc<dyn Endpoint>, connections: &Arc<_>| {
+            let (connections, stopped) = (Arc::clone(connections), stopped.clone());
+            listening.spawn(serve::serve(listener, name, endpoint, connections, stopped));
+        };
+        for (name, listener) in self.public {
+            attend(listener, name, Arc::clone(public) as _, connections);
+        }
+        for listener in self.imds {
+            attend(
+                listener,
+                ListenerName::imds(),
+                Arc::clone(imds) as _,
+                connections,
+            );
+        }
+        // Whoever crowds the public sockets keeps nobody off the admin socket.
+        let apart = Arc::new(connections.apart(Limits::default()));
+        attend(
+            self.admin,
+            ListenerName::admin(),
+            Arc::clone(admin) as _,
+            &apart,
+        );
+        for listener in self.monitoring {
+            listening.spawn(monitoring.serve(listener, connections, stopped.clone()));
+        }
+        self.locks
+    }
+
     /// The addresses of all TCP sockets.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let public = self.public.iter().map(|(_, listener)| listener);
-        let all = public.chain(&self.imds);
+        let all = public.chain(&self.imds).chain(&self.monitoring);
         all.filter_map(Listener::tcp_address).collect()
     }
 
@@ -176,13 +248,10 @@ impl Doors {
         Some(format!("http://{address}"))
     }
 
-    /// What is said there, if anything is.
-    pub(super) fn imds_terms(&self, config: Option<ImdsConfig>) -> Option<ImdsTerms> {
-        config.map(|imds| ImdsTerms {
-            identity: imds.identity,
-            region: imds.region,
-            hosts: self.imds().iter().map(SocketAddr::ip).collect(),
-        })
+    /// The addresses of the listeners for what monitors credd.
+    pub(super) fn monitoring(&self) -> Vec<SocketAddr> {
+        let all = self.monitoring.iter();
+        all.filter_map(Listener::tcp_address).collect()
     }
 
     /// The addresses of the IMDS endpoint.

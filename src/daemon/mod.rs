@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::audit;
-use crate::authz::{ListenerName, Policy};
+use crate::authz::Policy;
 use crate::challenge::{Challenges, UsedCodes};
 use crate::clock::{SharedClock, timeout};
 use crate::config::{self, Config};
@@ -40,12 +40,12 @@ use crate::providers::Surroundings;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
-    self, Admin, BindError, Connections, Imds, InForce, Limits, Public, Site, Terms, TokenOrders,
-    Untold, Witness,
+    Admin, BindError, Connections, Imds, ImdsConfig, ImdsTerms, InForce, Limits, Monitoring,
+    Public, Site, Terms, TokenOrders, Untold, Witness,
 };
 use crate::systemd::Inherited;
 use announcer::Announcer;
-use doors::Doors;
+use doors::{Doors, Endpoints};
 use handover::{HandedOver, Mismatch};
 use runtime_directory::RuntimeDirectory;
 use state_keeper::{Outlasting, StateKeeper};
@@ -171,21 +171,19 @@ impl Daemon {
         let directory = RuntimeDirectory::claim(runtime_directory)?;
         let (audit, audit_writer) = audit::open(&config.audit, outlets, random::bytes())?;
         let doors = Doors::open(&config, &directory, &policy, handed_over).await?;
-        let own = doors.addresses();
         let (token_keeper, token_orders) =
             TokenKeeper::open(&directory, config.tokens, Arc::clone(&clock))?;
         let outlasting = Outlasting::open(&mut inherited, &environment, &clock);
         let challenges = challenges(&config.challenges, &directory, &clock);
-        let announcer = Announcer::new(
-            &challenges,
-            config.challenges.hook,
-            Arc::clone(&environment),
-            Arc::clone(&clock),
-        );
+        let announcer = Announcer::new(&challenges, config.challenges.hook, &environment, &clock);
         let supervision = Supervision::by(&environment);
         let surroundings = Surroundings {
             is_on_ec2,
-            ..outlasting.known_to(surroundings(environment, own, Arc::clone(&clock)))
+            ..outlasting.known_to(surroundings(
+                environment,
+                doors.addresses(),
+                Arc::clone(&clock),
+            ))
         }
         .with_challenges(Arc::clone(&challenges));
         let links = config.identities.clone();
@@ -207,10 +205,12 @@ impl Daemon {
                 admins: doors.admins,
                 url: doors.url(),
                 token_files: token_keeper.files(),
-                imds: doors.imds_terms(config.serve.imds),
+                imds: config.serve.imds.map(|imds| imds_terms(imds, &doors)),
             }),
             tokens: token_keeper.tokens(),
             audit,
+            metrics: Arc::clone(&surroundings.metrics),
+            started: clock.now(),
             challenges,
         });
         let imds = Arc::new(Imds::new(Arc::clone(&site), &outlasting.keys.imds));
@@ -244,51 +244,38 @@ impl Daemon {
         self.doors.imds()
     }
 
+    /// Where what monitors credd is listened to.
+    pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
+        self.doors.monitoring()
+    }
+
     /// Runs until `stop` completes, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let (stopping, stopped) = watch::channel(false);
         let connections = Connections::new(Arc::clone(&self.clock), self.limits, self.witness)
             .knowing(self.site.terms.load().policy.known_users())
-            .watched_by(self.supervision.pulse.clone());
-        // Whoever crowds the public sockets keeps nobody off the admin socket.
-        let apart = Arc::new(connections.apart(Limits::default()));
+            .watched_by(self.supervision.pulse.clone())
+            .counted(Arc::clone(&self.site.metrics));
         let connections = Arc::new(connections);
-        let mut listening = JoinSet::new();
-        let public = Arc::new(Public {
-            site: Arc::clone(&self.site),
-        });
-        let Doors {
-            public: listeners,
-            imds: imds_listeners,
-            admin: admin_listener,
-            admins: _,
-            locks: _locks,
-        } = self.doors;
-        for (name, listener) in listeners {
-            let (public, connections) = (Arc::clone(&public), Arc::clone(&connections));
-            let serving = serve::serve(listener, name, public, connections, stopped.clone());
-            listening.spawn(serving);
-        }
-        for listener in imds_listeners {
-            let (imds, connections) = (Arc::clone(&self.imds), Arc::clone(&connections));
-            let name = ListenerName::imds();
-            let serving = serve::serve(listener, name, imds, connections, stopped.clone());
-            listening.spawn(serving);
-        }
-        let admin = Arc::new(Admin {
-            site: Arc::clone(&self.site),
-            surroundings: self.surroundings,
-            tokens: self.token_orders,
-        });
+        let site = || Arc::clone(&self.site);
+        let endpoints = Endpoints {
+            public: Arc::new(Public { site: site() }),
+            imds: self.imds,
+            monitoring: Arc::new(Monitoring {
+                site: site(),
+                beyond_this_host: self.doors.may_be_monitored_from_beyond,
+            }),
+            admin: Arc::new(Admin {
+                site: site(),
+                surroundings: self.surroundings,
+                tokens: self.token_orders,
+            }),
+        };
         let ended = connections.ended();
-        let name = ListenerName::admin();
-        listening.spawn(serve::serve(
-            admin_listener,
-            name,
-            admin,
-            apart,
-            stopped.clone(),
-        ));
+        let mut listening = JoinSet::new();
+        let _locks = self
+            .doors
+            .attend(&mut listening, &endpoints, &connections, &stopped);
 
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
@@ -335,6 +322,14 @@ fn policy(config: &mut Config) -> Policy {
     let names = config.identities.keys();
     let names = names.filter(|name| !name.is_narrowed()).cloned().collect();
     Policy::new(take(&mut config.allow), process::effective_uid(), names)
+}
+
+fn imds_terms(imds: ImdsConfig, doors: &Doors) -> ImdsTerms {
+    ImdsTerms {
+        identity: imds.identity,
+        region: imds.region,
+        hosts: doors.imds().iter().map(SocketAddr::ip).collect(),
+    }
 }
 
 /// What only a person can answer, and what of it is used up since an earlier run.

@@ -53,6 +53,15 @@ impl Response {
             .map(Duration::from_millis)
             .or_else(|| number("retry-after").map(Duration::from_secs))
     }
+
+    /// What AWS's support asks for: the name that the service gave the request. Nothing where it
+    /// is no plain word.
+    pub fn request_id(&self) -> Option<&str> {
+        const LONGEST: usize = 64;
+        let id = self.headers.get("x-amzn-requestid")?.to_str().ok()?;
+        let is_word = id.bytes().all(|byte| byte.is_ascii_graphic());
+        (is_word && (1..=LONGEST).contains(&id.len())).then_some(id)
+    }
 }
 
 /// Not the body, and of the headers only how many: either may hold a token.

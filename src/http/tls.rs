@@ -83,6 +83,11 @@ fn store(roots: &Roots) -> io::Result<RootCertStore> {
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if store.is_empty() {
                 store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+                let roots = store.len();
+                tracing::debug!(
+                    roots,
+                    "this host has no certificate store: using Mozilla's roots"
+                );
             }
         }
     }

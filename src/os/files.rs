@@ -1,8 +1,8 @@
 //! Reading and writing small files: bounded, regular files only, never blocking the one thread.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -135,6 +135,11 @@ pub fn read_bounded(file: File, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> 
 /// Puts `contents` at `path` with mode 0600, whole or not at all: written beside it, flushed,
 /// renamed over it.
 pub fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
+    put(path, 0o600, |file| file.write_all(contents))
+}
+
+/// Writes beside `path`, flushes, and renames over it. `mode` is masked by the umask.
+fn put(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let beside = path.with_extension("new");
     match std::fs::remove_file(&beside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -143,11 +148,22 @@ pub fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&beside)?;
-    file.write_all(contents)?;
+    write(&mut file)?;
     file.sync_all()?;
     std::fs::rename(&beside, path)
+}
+
+/// Copies the running program to `path`, for all to run, whole or not at all.
+pub fn write_own_program(path: &Path) -> io::Result<()> {
+    const PROGRAM: u32 = 0o755;
+    let mut program = File::open("/proc/self/exe")?;
+    put(path, PROGRAM, |file| {
+        io::copy(&mut program, file)?;
+        // Whatever the umask is.
+        file.set_permissions(Permissions::from_mode(PROGRAM))
+    })
 }
 
 /// Opens the regular file at `path` for appending, or makes it with mode 0600. No symbolic link is
@@ -193,14 +209,14 @@ mod tests {
 
     #[test]
     fn a_secret_is_read_only_where_nobody_else_can_read_or_change_it() {
-        use std::os::unix::fs::{PermissionsExt, chown, symlink};
+        use std::os::unix::fs::{chown, symlink};
 
         let folder = tempfile::tempdir().unwrap();
         let (path, link) = (folder.path().join("secret"), folder.path().join("link"));
         write_private(&path, b"12345").unwrap();
         symlink(&path, &link).unwrap();
         let set_mode = |mode| {
-            let permissions = std::fs::Permissions::from_mode(mode);
+            let permissions = Permissions::from_mode(mode);
             std::fs::set_permissions(&path, permissions).unwrap();
         };
         let problem = |path: &Path| read_private_now(path, 5).unwrap_err().to_string();
@@ -261,7 +277,7 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
 
         let set_mode = |mode| {
-            let permissions = std::fs::Permissions::from_mode(mode);
+            let permissions = Permissions::from_mode(mode);
             std::fs::set_permissions(&path, permissions).unwrap();
         };
         let problem = |path: &Path| append_private(path).unwrap_err().to_string();

@@ -5,6 +5,7 @@ pub mod descriptors;
 pub mod device;
 pub mod files;
 pub mod host;
+pub mod init;
 pub mod lasting_memory;
 pub mod memory;
 pub mod ownership;

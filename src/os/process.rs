@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 
@@ -35,13 +36,16 @@ pub fn may_trace() -> bool {
 
 /// Of a mask in this thread's status.
 fn has_bit(name: &str, bit: u32) -> bool {
-    const LONGEST: usize = 16 * 1024;
-    let status = super::files::read_text_now(Path::new("/proc/thread-self/status"), LONGEST);
+    let path = Path::new("/proc/thread-self/status");
+    let status = super::files::read_text_now(path, STATUS_BYTES);
     let Ok(status) = status else { return false };
     let mask = status.lines().find_map(|line| line.strip_prefix(name));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.unwrap_or(0) >> bit & 1 == 1
 }
+
+/// More than any status has.
+const STATUS_BYTES: usize = 16 * 1024;
 
 /// Kills the process group that `leader` leads. It may be gone already.
 pub fn kill_group(leader: u32) {
@@ -100,6 +104,26 @@ pub fn wipe_environment(is_secret: impl Fn(&str) -> bool) {
             variable = variable.add(1);
         }
     }
+}
+
+/// User and system time of all threads.
+pub fn cpu_time() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(used).unwrap_or_default()
+}
+
+/// Bytes in memory.
+pub fn resident_memory() -> Option<u64> {
+    let status = super::files::read_text_now(Path::new("/proc/self/status"), STATUS_BYTES).ok()?;
+    let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// Descriptors in use, the one that looks apart.
+pub fn open_descriptors() -> Option<u64> {
+    let entries = std::fs::read_dir("/proc/self/fd").ok()?;
+    Some((entries.count() as u64).saturating_sub(1))
 }
 
 /// How many descriptors this process may have at once.

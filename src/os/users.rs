@@ -1,5 +1,5 @@
 //! Users and groups by their names, as the host knows them: `passwd` and `group` of
-//! `nsswitch.conf`, so that those of a directory service are found too.
+//! `nsswitch.conf`, so that those of a directory service are found too; but for a static program.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
@@ -27,6 +27,33 @@ pub trait Accounts {
 /// Linux's own choice, `nobody` to most (`user_namespaces(7)`; `DEFAULT_OVERFLOWUID`,
 /// linux/highuid.h).
 pub const OVERFLOW: u32 = 65534;
+
+/// A static program looks names up in files and by DNS, whatever `nsswitch.conf` says: modules of
+/// the host's own C library crash one that has another inside. To be called first of all.
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+#[expect(unsafe_code, reason = "__nss_configure_lookup has no wrapper")]
+pub fn load_no_modules() {
+    unsafe extern "C" {
+        /// `nss.h` of glibc.
+        fn __nss_configure_lookup(database: *const c_char, services: *const c_char) -> c_int;
+    }
+    for (database, services) in [
+        (c"passwd", c"files"),
+        (c"group", c"files"),
+        (c"hosts", c"files dns"),
+    ] {
+        // SAFETY: both are texts that end with a NUL, of which the call keeps none; no lookup is
+        // under way, since no other thread runs yet.
+        unsafe {
+            __nss_configure_lookup(database.as_ptr(), services.as_ptr());
+        }
+    }
+}
+
+/// What is linked to the host's own C library, or to another that has no modules, looks names up as
+/// the host says.
+#[cfg(not(all(target_env = "gnu", target_feature = "crt-static")))]
+pub fn load_no_modules() {}
 
 /// Those of this host.
 #[derive(Debug, Clone, Copy)]

@@ -247,6 +247,7 @@ impl Chain {
         let mut skipped = Vec::new();
         for (index, (name, provider)) in self.links.iter_mut().enumerate() {
             self.reached = index + 1;
+            tracing::Span::current().record("provider", *name);
             match provider.provide().await {
                 Err(Unprovided::NotConfigured(why)) => skipped.push(format!("{name}: {why}")),
                 Ok(provided) => {

@@ -16,6 +16,7 @@ use crate::aws::formats::Answer;
 use crate::credentials::{Failure, Provided, Renewal};
 use crate::environment::Environment;
 use crate::http::{Limits, Route};
+use crate::metrics::Service;
 use crate::os::files;
 use crate::secret::Secret;
 
@@ -68,8 +69,7 @@ impl ContainerProvider {
         })?;
         let response = self
             .context
-            .transport
-            .send(request, LIMITS, Route::LOCAL)
+            .ask(Service::Container, request, LIMITS, Route::LOCAL)
             .await
             .map_err(Failure::from)?;
         let asked = "the container endpoint";

@@ -19,6 +19,7 @@ use crate::aws::profile_file::{self, Locations};
 use crate::clock::BootInstant;
 use crate::credentials::{Credentials, Failure, Principal, Provided, Renewal, described};
 use crate::http::{HttpError, Limits, Response, Route};
+use crate::metrics::Service as Upstream;
 
 /// What credd.toml says of the service. What it leaves out comes from the environment, then from
 /// the profile.
@@ -274,8 +275,7 @@ impl ImdsProvider {
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response, Failure> {
         self.context
-            .transport
-            .send(request, LIMITS, Route::LOCAL)
+            .ask(Upstream::Imds, request, LIMITS, Route::LOCAL)
             .await
             .map_err(unreachable)
     }

@@ -25,12 +25,16 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use hyper::Request;
+
 use crate::challenge::{Challenges, UsedCodes};
 use crate::clock::SharedClock;
 use crate::credentials::{Failure, Provided, Warnings};
 use crate::environment::Environment;
-use crate::http::{Response, Transport};
+use crate::http::{HttpError, Limits, Response, Route, Transport};
 use crate::identity::IdentityName;
+use crate::metrics::{Label, Metrics, Service};
 use crate::random;
 use crate::secret_place::SecretPlaceError;
 
@@ -103,6 +107,7 @@ pub struct Surroundings {
     pub is_on_ec2: bool,
     pub challenges: Arc<Challenges>,
     pub shared_sessions: SharedSessions,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Surroundings {
@@ -122,6 +127,7 @@ impl Surroundings {
             is_on_ec2: false,
             challenges,
             shared_sessions: SharedSessions::default(),
+            metrics: Arc::default(),
         }
     }
 
@@ -129,6 +135,31 @@ impl Surroundings {
     #[must_use]
     pub fn with_challenges(self, challenges: Arc<Challenges>) -> Self {
         Self { challenges, ..self }
+    }
+
+    /// Asks an upstream; timed, and named in the log.
+    async fn ask(
+        &self,
+        service: Service,
+        request: Request<Bytes>,
+        limits: Limits,
+        route: Route,
+    ) -> Result<Response, HttpError> {
+        let begun = self.clock.boot();
+        let outcome = self.transport.send(request, limits, route).await;
+        let took = begun.until(self.clock.boot());
+        self.metrics.asked(service, took);
+        let response = outcome.as_ref().ok();
+        let request_id = response.and_then(Response::request_id);
+        tracing::Span::current().record("request_id", request_id);
+        tracing::debug!(
+            service = service.as_str(),
+            status = response.map(|it| it.status.as_u16()),
+            duration_ms = took.as_millis(),
+            request_id,
+            "upstream asked"
+        );
+        outcome
     }
 }
 

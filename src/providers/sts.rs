@@ -18,6 +18,7 @@ use crate::clock::{BootInstant, Clock, Timestamp};
 use crate::credentials::{Credentials, Failure};
 use crate::environment::Environment;
 use crate::http::{HttpError, Limits, Response, Route};
+use crate::metrics::Service as Upstream;
 
 /// What the AWS SDKs allow an attempt at STS, rounded up: connect 3.1 s (Rust and Go), and an
 /// answer within what a person at a terminal waits for.
@@ -318,8 +319,7 @@ impl Sts {
         }
         let sending = self
             .surroundings
-            .transport
-            .send(message, LIMITS, route.clone());
+            .ask(Upstream::Sts, message, LIMITS, route.clone());
         let response = sending.await.map_err(|error: HttpError| Unanswered {
             was_sent: !error.is_unsent(),
             refusal: None,

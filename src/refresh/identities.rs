@@ -143,8 +143,9 @@ impl Identities {
         };
         let clock = Arc::clone(&keeping.parts.surroundings.clock);
         let draws = (keeping.parts.draws)(&name);
+        let counts = keeping.parts.surroundings.metrics.refreshes(&name);
         let (refresher, reader) = refresher(name, provider, Arc::clone(&clock), draws);
-        let refresher = refresher.watched_by(&keeping.parts.pulse);
+        let refresher = refresher.counting(counts).watched_by(&keeping.parts.pulse);
         let (needed, is_needed) = oneshot::channel();
         let node = Arc::new(Node {
             reader,

@@ -7,6 +7,8 @@ use tokio::sync::watch;
 pub(super) enum Order {
     /// Somebody waits: a first attempt that was put off is made now.
     Demand,
+    /// Others are held back until there is a first set: the same, but what was forgotten stays so.
+    Begin,
     /// Make an attempt now.
     Refresh,
     /// Make an attempt soon: the set in hand is no good any more.
@@ -16,7 +18,13 @@ pub(super) enum Order {
 }
 
 /// In the order in which they are obeyed.
-const ALL: [Order; 4] = [Order::Forget, Order::Refresh, Order::Replace, Order::Demand];
+const ALL: [Order; 5] = [
+    Order::Forget,
+    Order::Refresh,
+    Order::Replace,
+    Order::Demand,
+    Order::Begin,
+];
 
 /// How often each was given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

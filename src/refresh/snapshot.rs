@@ -62,6 +62,15 @@ pub enum State {
 }
 
 impl State {
+    pub const ALL: [Self; 6] = [
+        Self::Warming,
+        Self::Fresh,
+        Self::Late,
+        Self::Stale,
+        Self::Expired,
+        Self::Failed,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Warming => "warming",
@@ -159,6 +168,13 @@ impl Snapshot {
         self.is_usable(now) && self.held.as_ref().is_some_and(Held::is_handed_out)
     }
 
+    /// Whether it does what it is for: clients get credentials, or, where they never do, those
+    /// feed others.
+    pub fn is_ready(&self, now: Timestamp) -> bool {
+        let feeds_others = self.held.as_ref().is_some_and(|held| !held.is_handed_out());
+        self.is_served(now) || feeds_others
+    }
+
     /// The set itself, for what is derived from it.
     pub fn usable(&self, now: Timestamp) -> Usable<'_> {
         match (&self.held, &self.trouble) {
@@ -236,6 +252,12 @@ impl SnapshotReader {
     /// Never shortens a delay that failures have brought about.
     pub fn demand(&self) {
         self.order(Order::Demand);
+    }
+
+    /// Says that others are held back until there is a first set, as a container's app is until its
+    /// sidecar is healthy: like [`demand`](Self::demand), but what was forgotten stays forgotten.
+    pub fn begin(&self) {
+        self.order(Order::Begin);
     }
 
     /// Makes an attempt now, whatever the schedule says.

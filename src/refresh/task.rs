@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
+
 use super::held::Held;
 use super::ledger::Page;
 use super::orders::{Order, Orders};
@@ -15,6 +18,7 @@ use super::snapshot::{Snapshot, SnapshotPublisher, SnapshotReader, State, Troubl
 use crate::clock::{BootInstant, Jumps, SharedClock, timeout};
 use crate::credentials::{Failure, FailureClass, Provided};
 use crate::identity::IdentityName;
+use crate::metrics::RefreshCounts;
 use crate::providers::{Provider, Unprovided};
 use crate::pulse::{Heart, Pulse};
 use crate::random::Draws;
@@ -38,6 +42,7 @@ struct Keeper {
     clock: SharedClock,
     draws: Box<dyn Draws>,
     publisher: SnapshotPublisher,
+    counts: Arc<RefreshCounts>,
     snapshot: Snapshot,
     /// When the last attempt ended.
     concluded: BootInstant,
@@ -72,6 +77,7 @@ pub fn refresher(
         clock,
         draws,
         publisher,
+        counts: Arc::default(),
         snapshot: Snapshot::default(),
         logged: State::Warming,
         page: Page::default(),
@@ -99,6 +105,13 @@ impl Refresher {
     #[must_use]
     pub(super) fn lasting(mut self, page: Page) -> Self {
         self.keeper.page = page;
+        self
+    }
+
+    /// Counts its attempts there.
+    #[must_use]
+    pub fn counting(mut self, counts: Arc<RefreshCounts>) -> Self {
+        self.keeper.counts = counts;
         self
     }
 
@@ -137,8 +150,9 @@ impl Refresher {
     fn obey(&mut self, order: Order, due: BootInstant) -> BootInstant {
         let now = self.keeper.clock.boot();
         match order {
-            Order::Demand if self.keeper.snapshot.attempts > 0 => due,
-            Order::Demand => now,
+            Order::Demand | Order::Begin if self.keeper.snapshot.attempts > 0 => due,
+            Order::Begin if due == BootInstant::NEVER => due,
+            Order::Demand | Order::Begin => now,
             Order::Refresh => {
                 self.provider.renew();
                 now
@@ -177,8 +191,9 @@ impl Refresher {
         let clock = Arc::clone(&keeper.clock);
         // Before: what changes meanwhile may not have been seen.
         keeper.definition = keeper.page.definition(&clock).await;
+        let (span, begun) = (keeper.span(), clock.boot());
         // Called where panics are caught, too.
-        let provide = Box::pin(async { provider.provide().await });
+        let provide = Box::pin(async { provider.provide().await }.instrument(span.clone()));
         let attempt = timeout(&*clock, ATTEMPT, catching_panics(provide));
         tokio::pin!(attempt);
         let outcome = loop {
@@ -193,7 +208,8 @@ impl Refresher {
             }
         };
         let slow = |_| Err(Failure::transient("the attempt took longer than 90 s"));
-        keeper.conclude(outcome.unwrap_or_else(slow))
+        span.record("duration_ms", begun.until(clock.boot()).as_millis());
+        keeper.conclude(outcome.unwrap_or_else(slow), &span)
     }
 }
 
@@ -276,13 +292,33 @@ impl Keeper {
         self.logged = State::Warming;
     }
 
+    /// All that is known of an attempt, in every line that the log has on it. Whatever the level
+    /// is: a warning has to say whose it is.
+    fn span(&self) -> Span {
+        let failures = self.snapshot.trouble.as_ref().map_or(0, |it| it.failures);
+        tracing::error_span!(
+            "refresh",
+            identity = %self.identity,
+            attempt = failures.saturating_add(1),
+            provider = Empty,
+            request_id = Empty,
+            duration_ms = Empty,
+        )
+    }
+
     /// Takes an attempt's outcome in, and says when the next attempt is due.
-    fn conclude(&mut self, outcome: Result<Provided, Failure>) -> BootInstant {
+    fn conclude(&mut self, outcome: Result<Provided, Failure>, span: &Span) -> BootInstant {
         self.snapshot.attempts += 1;
-        let wait = match outcome.and_then(|provided| self.adopt(provided)) {
-            Ok(wait) => Some(wait),
-            Err(failure) => self.fail(failure),
-        };
+        let wait = span.in_scope(|| match outcome.and_then(|provided| self.adopt(provided)) {
+            Ok(wait) => {
+                self.counts.succeeded.add();
+                Some(wait)
+            }
+            Err(failure) => {
+                self.counts.failed.add(failure.class);
+                self.fail(failure)
+            }
+        });
         let (now, boot) = (self.clock.now(), self.clock.boot());
         self.concluded = boot;
         self.snapshot.next_attempt = wait.map(|wait| now.plus(wait));
@@ -311,16 +347,23 @@ impl Keeper {
         let wait = schedule::after_success(&held.life(), now, held.draw);
         if is_new {
             tracing::info!(
-                identity = %self.identity,
+                outcome = "new",
                 source = %held.source,
                 key = %held.credentials().access_key_id,
                 expiry = held.credentials().expiry.map(tracing::field::display),
                 next_refresh_seconds = wait.as_secs(),
                 "refreshed"
             );
+        } else {
+            tracing::debug!(
+                outcome = "unchanged",
+                source = %held.source,
+                next_refresh_seconds = wait.as_secs(),
+                "refreshed"
+            );
         }
         if let Some(trouble) = self.snapshot.trouble.take() {
-            tracing::info!(identity = %self.identity, failures = trouble.failures, "refresh works again");
+            tracing::info!(failures = trouble.failures, "refresh works again");
         }
         self.snapshot.held = Some(held);
         self.snapshot.refreshed = Some(now);
@@ -342,9 +385,9 @@ impl Keeper {
             .is_none_or(|trouble| trouble.failure.class != failure.class);
         let class = failure.class.as_str();
         if is_news {
-            tracing::warn!(identity = %self.identity, class, error = %failure, "refresh failed");
+            tracing::warn!(outcome = "failed", class, error = %failure, "refresh failed");
         } else {
-            tracing::debug!(identity = %self.identity, class, failures, error = %failure, "refresh failed again");
+            tracing::debug!(outcome = "failed", class, failures, error = %failure, "refresh failed again");
         }
         let since = before.map_or(now, |trouble| trouble.since);
         self.snapshot.trouble = Some(Trouble {

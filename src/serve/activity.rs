@@ -96,6 +96,10 @@ impl Watch {
         Arc::clone(&self.activity)
     }
 
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     /// Waits until the connection should be closed. Nothing is lost if that is not waited for.
     pub(super) async fn until_over(&mut self, peer: &Peer) {
         loop {

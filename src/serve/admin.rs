@@ -11,7 +11,10 @@
 //! | `GET /v1/tokens` | every token's file, age and next rotation |
 //! | `POST /v1/tokens/rotate` | those of the one that replaces the token |
 //! | `POST /v1/tokens/revoke` | the same, and those before are refused |
-//! | `GET /metrics` | what a monitoring system counts |
+//! | `GET /v1/log` | what is logged |
+//! | `POST /v1/log` | the same, after it has been changed |
+//!
+//! and what [`super::monitoring`] answers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +27,7 @@ use serde::Serialize;
 use super::explain::explanation;
 use super::guard::{self, Methods};
 use super::token_orders::{TokenAction, TokenOrders};
-use super::{Body, Endpoint, Peer, Refusal, Responding, Site, question, whole};
+use super::{Body, Endpoint, Peer, Refusal, Responding, Site, log, question, whole};
 use crate::api::{self, ExplainReport, FailureReport, IdentityStatus, StatusReport, WhichIdentity};
 use crate::authz::{Denial, Reason};
 use crate::clock::{BootInstant, Timestamp, timeout};
@@ -110,7 +113,8 @@ impl Admin {
                 let report = serde_json::to_vec(&self.site.challenges()).unwrap_or_default();
                 Ok(whole(StatusCode::OK, report.into()))
             }
-            (false, api::METRICS) => Ok(self.site.metrics()),
+            (false, api::LOG) => log::look(),
+            (true, api::LOG) => log::change(&self.site, peer, request.into_body()).await,
             (false, api::TOKENS) => self.tokens.look().await,
             (true, api::ROTATE_TOKEN) => {
                 let (tokens, body) = (&self.tokens, request.into_body());
@@ -121,6 +125,7 @@ impl Admin {
                 tokens.change(&self.site, body, TokenAction::Revoke).await
             }
             (true, api::MFA) => self.site.answer(request.into_body()).await,
+            (false, _) if let Some(outcome) = self.site.monitored(request.uri()) => outcome,
             _ => Err(Refusal::not_found(
                 "there is nothing here; is this `credd` as old as the daemon?",
             )),

@@ -20,6 +20,7 @@ use super::activity::{Activity, Watch, Watched};
 use super::{Endpoint, Peer};
 use crate::authz::Transport;
 use crate::clock::Clock;
+use crate::metrics::{Code, ListenerCounts};
 
 /// Of a request's head, all headers together; 431 beyond. The longest that a client sends is a
 /// web identity token in `Authorization`.
@@ -54,9 +55,10 @@ pub async fn serve<S: Stream>(
     endpoint: Arc<dyn Endpoint>,
     beginners: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
+    counts: Arc<ListenerCounts>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut watch = Watch::new(Activity::new(), Arc::clone(&clock));
+    let mut watch = Watch::new(Activity::new(), clock);
     let begun = async {
         let _ = stream.readable().await;
         beginners.acquire_owned().await.ok()
@@ -69,7 +71,7 @@ pub async fn serve<S: Stream>(
         _ = stop.wait_for(|&stop| stop) => None,
     };
     // Boxed, so that a client that says nothing takes no room for what it might say.
-    Box::pin(converse(stream, peer, endpoint, room, watch, clock, stop)).await;
+    Box::pin(converse(stream, peer, endpoint, room, watch, counts, stop)).await;
 }
 
 async fn converse<S: Stream>(
@@ -78,17 +80,22 @@ async fn converse<S: Stream>(
     endpoint: Arc<dyn Endpoint>,
     room: Option<OwnedSemaphorePermit>,
     mut watch: Watch,
-    clock: Arc<dyn Clock>,
+    counts: Arc<ListenerCounts>,
     mut stop: watch::Receiver<bool>,
 ) {
     let (room, activity, asking) = (Cell::new(room), watch.activity(), Arc::clone(&peer));
+    let clock = watch.clock();
     let service = service_fn(move |request: Request<Incoming>| {
         drop(room.take());
         let activity = Arc::clone(&activity);
         activity.serving();
+        let begun = clock.boot();
+        let (clock, counts) = (Arc::clone(&clock), Arc::clone(&counts));
         let responding = Arc::clone(&endpoint).respond(request, Arc::clone(&asking));
         async move {
             let response = responding.await;
+            counts.took.observe(begun.until(clock.boot()));
+            counts.answered.add(Code::of(response.status().as_u16()));
             match response.body() {
                 Either::Left(_) => activity.served(),
                 Either::Right(_) => activity.leased(),
@@ -96,7 +103,7 @@ async fn converse<S: Stream>(
             Ok::<_, Infallible>(response)
         }
     });
-    let activity = watch.activity();
+    let (activity, clock) = (watch.activity(), watch.clock());
     let connection = hyper::server::conn::http1::Builder::new()
         .max_buf_size(HEAD_BYTES)
         // Needs a timer per request; the watch below does without.

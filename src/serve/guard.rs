@@ -33,6 +33,8 @@ pub(super) enum Hosts<'a> {
     Local,
     /// These, and the addresses of the instance metadata service.
     Only(&'a [IpAddr]),
+    /// Whatever others call this host: for what a page in a browser may know.
+    Any,
 }
 
 /// Refuses what a credentials client never sends: a foreign `Host` (DNS rebinding), marks of a
@@ -150,6 +152,9 @@ fn betrays_a_browser(name: &str) -> bool {
 impl Hosts<'_> {
     /// With a port or without (the C SDK sends none).
     fn include(self, value: &HeaderValue) -> bool {
+        if matches!(self, Self::Any) {
+            return true;
+        }
         let Ok(text) = value.to_str() else {
             return false;
         };
@@ -176,6 +181,7 @@ impl Hosts<'_> {
 
     fn include_address(self, address: IpAddr) -> bool {
         match self {
+            Self::Any => true,
             Self::Local => is_ours(address),
             Self::Only(addresses) => {
                 INSTANCE_METADATA.contains(&address) || addresses.contains(&address)
@@ -185,6 +191,7 @@ impl Hosts<'_> {
 
     fn refusal(self) -> Refusal {
         let message = match self {
+            Self::Any => "there must be one Host header",
             Self::Local => "the Host header must be one loopback address or localhost",
             Self::Only(_) => {
                 "the Host header must be one address: the one that credd listens on, \

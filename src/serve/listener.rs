@@ -20,6 +20,7 @@ use super::unix_socket::{self, Access, BACKLOG};
 use super::{Endpoint, Limits, Peer, Refusal, Witness, connection};
 use crate::authz::ListenerName;
 use crate::clock::Clock;
+use crate::metrics::{ListenerCounts, Metrics};
 use crate::os::{device, process};
 use crate::pulse::Pulse;
 
@@ -36,6 +37,8 @@ pub enum Listener {
     /// With its name, where that is ours to remove.
     Unix(UnixListener, Option<PathBuf>),
     Tcp(TcpListener),
+    /// One that other hosts may reach.
+    Beyond(TcpListener),
 }
 
 /// A socket that could not be bound.
@@ -113,6 +116,25 @@ impl Listener {
         })
     }
 
+    /// Binds an address that other hosts may reach.
+    #[expect(clippy::unused_async, reason = "without a runtime, tokio would panic")]
+    pub async fn beyond(address: SocketAddr) -> Result<Self, BindError> {
+        let bind = || {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok(Self::Beyond(socket.listen(BACKLOG.into())?))
+        };
+        bind().map_err(|cause| BindError {
+            what: address.to_string(),
+            address: Some(address),
+            cause,
+        })
+    }
+
     /// Binds a socket in a directory that nobody else may write to. The caller holds the lock that
     /// says that no other instance serves `path`, so what is there is a leftover.
     pub fn unix(path: &Path, access: Access) -> Result<Self, BindError> {
@@ -158,14 +180,14 @@ impl Listener {
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         match self {
             Self::Unix(..) => None,
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Tcp(listener) | Self::Beyond(listener) => listener.local_addr().ok(),
         }
     }
 
     async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0)),
-            Self::Tcp(listener) => {
+            Self::Tcp(listener) | Self::Beyond(listener) => {
                 let (stream, address) = listener.accept().await?;
                 Ok(Accepted::Tcp(stream, address))
             }
@@ -205,6 +227,7 @@ pub struct Connections {
     clock: Arc<dyn Clock>,
     ledger: Arc<Ledger>,
     witness: Arc<Witness>,
+    metrics: Arc<Metrics>,
     /// Told whenever a connection has ended.
     ended: Arc<Notify>,
     pulse: Pulse,
@@ -216,9 +239,16 @@ impl Connections {
             clock,
             ledger: ledger(limits, BTreeSet::new()),
             witness: Arc::new(witness),
+            metrics: Arc::default(),
             ended: Arc::new(Notify::new()),
             pulse: Pulse::default(),
         }
+    }
+
+    /// Counted there.
+    #[must_use]
+    pub fn counted(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// With room that these users alone can take.
@@ -237,6 +267,7 @@ impl Connections {
             clock: Arc::clone(&self.clock),
             ledger: ledger(limits, BTreeSet::new()),
             witness: Arc::clone(&self.witness),
+            metrics: Arc::clone(&self.metrics),
             ended: self.ended(),
             pulse: self.pulse.clone(),
         }
@@ -267,6 +298,7 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let too_many = Refusal::too_many().into_bytes();
+    let counts = connections.metrics.listener(name.as_str());
     let mut under_way = JoinSet::new();
     let mut complain_at = connections.clock.boot();
     let what = format!("the listener {}", name.as_str());
@@ -301,6 +333,7 @@ pub async fn serve(
         // before others in the kernel's queue.
         let holder = Holder::of(peer.connected());
         let Some(place) = connections.ledger.place(holder, clock.boot()) else {
+            counts.refused.add();
             accepted.tell(&too_many);
             continue;
         };
@@ -311,13 +344,40 @@ pub async fn serve(
             clock: Arc::clone(&clock),
         });
         let (ended, stop) = (connections.ended(), stop.clone());
+        let open = Open::of(&counts);
         under_way.spawn(async move {
-            dispatch(accepted, Arc::new(peer), endpoint, beginners, clock, stop).await;
+            dispatch(
+                accepted,
+                Arc::new(peer),
+                endpoint,
+                beginners,
+                clock,
+                &open,
+                stop,
+            )
+            .await;
+            drop(open);
             ended.notify_one();
         });
     }
     drop((listener, heart));
     while under_way.join_next().await.is_some() {}
+}
+
+/// A connection as it is counted, until it is dropped.
+struct Open(Arc<ListenerCounts>);
+
+impl Open {
+    fn of(counts: &Arc<ListenerCounts>) -> Self {
+        counts.open.up();
+        Self(Arc::clone(counts))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.down();
+    }
 }
 
 impl Accepted {
@@ -330,7 +390,7 @@ impl Accepted {
     ) -> io::Result<Option<Peer>> {
         match self {
             Self::Unix(stream) => Peer::of_unix(stream, name.clone(), witness).map(Some),
-            Self::Tcp(stream, address) => Ok(is_of_this_host(address.ip(), listener)
+            Self::Tcp(stream, address) => Ok(may_come(address.ip(), listener)
                 .then(|| Peer::of_tcp(stream, *address, name.clone(), witness))),
         }
     }
@@ -346,9 +406,12 @@ impl Accepted {
     }
 }
 
-/// With `route_localnet` a neighbour reaches 127.0.0.1, from an address of its own. Whoever
+/// Whether it may be served there. With `route_localnet` a neighbour reaches 127.0.0.1, from an address of its own. Whoever
 /// connects to another of this host's addresses from here comes from that.
-fn is_of_this_host(peer: IpAddr, listener: &Listener) -> bool {
+fn may_come(peer: IpAddr, listener: &Listener) -> bool {
+    if matches!(listener, Listener::Beyond(_)) {
+        return true;
+    }
     let peer = peer.to_canonical();
     let own = listener.tcp_address().map(|own| own.ip().to_canonical());
     peer.is_loopback() || Some(peer) == own
@@ -360,14 +423,16 @@ async fn dispatch(
     endpoint: Arc<dyn Endpoint>,
     beginners: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
+    open: &Open,
     stop: watch::Receiver<bool>,
 ) {
+    let counts = Arc::clone(&open.0);
     match accepted {
         Accepted::Unix(stream) => {
-            connection::serve(stream, peer, endpoint, beginners, clock, stop).await;
+            connection::serve(stream, peer, endpoint, beginners, clock, counts, stop).await;
         }
         Accepted::Tcp(stream, _) => {
-            connection::serve(stream, peer, endpoint, beginners, clock, stop).await;
+            connection::serve(stream, peer, endpoint, beginners, clock, counts, stop).await;
         }
     }
 }

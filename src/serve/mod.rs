@@ -16,7 +16,9 @@ mod lease;
 mod limited;
 mod limits;
 mod listener;
+mod log;
 mod metrics;
+mod monitoring;
 mod peer;
 mod question;
 mod refusal;
@@ -42,8 +44,9 @@ use crate::audit::Audit;
 use crate::authz::{ListenerName, Tokens};
 use crate::aws::region::Region;
 use crate::challenge::Challenges;
-use crate::clock::{BootInstant, SharedClock};
+use crate::clock::{BootInstant, SharedClock, Timestamp};
 use crate::identity::IdentityName;
+use crate::metrics::Metrics;
 
 pub use address::{AGENTS, METADATA, is_for_this_host};
 pub use admin::{Admin, Admins};
@@ -52,6 +55,7 @@ pub use ecs::Public;
 pub use imds::Imds;
 pub use lease::LeaseBody;
 pub use listener::{BindError, Connections, Listener, serve};
+pub use monitoring::Monitoring;
 pub use peer::Peer;
 pub use refusal::Refusal;
 pub use terms::{ImdsTerms, InForce, Terms};
@@ -72,6 +76,7 @@ pub struct Config {
     /// Sockets that open what they are for to whoever gets to them.
     pub own_sockets: Vec<OwnSocket>,
     pub imds: Option<ImdsConfig>,
+    pub metrics: MetricsConfig,
     pub limits: Limits,
 }
 
@@ -109,6 +114,15 @@ pub struct ImdsConfig {
     pub identity: Option<IdentityName>,
     /// What `placement/region` answers.
     pub region: Option<Region>,
+}
+
+/// `[serve.metrics]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// None switches it off.
+    pub listen: Vec<SocketAddr>,
+    /// Whether these may be addresses that other hosts reach.
+    pub beyond_this_host: bool,
 }
 
 /// What one caller may take up: a user where the kernel tells, all others on a listener together.
@@ -153,6 +167,9 @@ pub struct Site {
     pub tokens: Arc<Tokens>,
     /// Every hand-out and every denial leaves a line there.
     pub audit: Audit,
+    pub metrics: Arc<Metrics>,
+    /// When the process began, by the wall clock as it was.
+    pub started: Timestamp,
     /// What only a person can answer.
     pub challenges: Arc<Challenges>,
 }

@@ -8,8 +8,9 @@ use hyper::header::USER_AGENT;
 use super::terms::Visit;
 use super::{Refusal, Site};
 use crate::audit::{self, Event, KeyTail};
-use crate::authz::{Bearer, Caller, Denial, Grant, Presented};
+use crate::authz::{Bearer, Caller, Denial, Grant, Presented, Reason, Transport};
 use crate::clock::Timestamp;
+use crate::metrics::{CallerKind, DenialReason};
 use crate::refresh::{Expiry, Held};
 
 /// A grant, and how it came about.
@@ -35,6 +36,9 @@ impl Site {
             caller,
             presented,
         } = granted;
+        if held.is_some_and(|held| now >= held.ends()) {
+            self.metrics.served_stale.add();
+        }
         let credentials = held.map(Held::credentials);
         let expiry = held.and_then(|held| match held.expiry {
             Expiry::Known(expiry) => Some(expiry),
@@ -63,6 +67,8 @@ impl Visit<'_> {
         asked: Option<&str>,
         denial: Denial,
     ) -> Refusal {
+        let counted = DenialReason::from(denial.reason);
+        self.metrics.denied(kind(caller, presented), counted);
         let mut reason = denial.reason.as_str().to_owned();
         let nearest = denial.nearest.as_ref();
         if let Some(nearest) = nearest.filter(|nearest| !nearest.unmet.is_empty()) {
@@ -94,6 +100,8 @@ impl Site {
         headers: &HeaderMap,
         refusal: Refusal,
     ) -> Refusal {
+        let kind = kind(caller, &Presented::Nothing);
+        self.metrics.denied(kind, DenialReason::Request);
         let decision = audit::Decision::Denied(refusal.message.as_ref().into());
         let event = self.event(decision, caller, &Presented::Nothing, headers);
         self.audit.record(self.clock.now(), &event);
@@ -138,6 +146,30 @@ impl Site {
             listener: caller.listener.as_str().into(),
             user_agent: user_agent.map(|it| String::from_utf8_lossy(it.as_bytes())),
             request: self.audit.request_id(),
+        }
+    }
+}
+
+/// The strongest that is known of a caller.
+fn kind(caller: &Caller, presented: &Presented) -> CallerKind {
+    match (caller.transport, presented, &caller.user) {
+        (Transport::Unix, ..) => CallerKind::Unix,
+        (Transport::Tcp, Presented::Bearer(_), _) => CallerKind::Token,
+        (Transport::Tcp, _, Some(_)) => CallerKind::TcpUser,
+        (Transport::Tcp, _, None) => CallerKind::Unknown,
+    }
+}
+
+impl From<Reason> for DenialReason {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Stranger => Self::Stranger,
+            Reason::NoToken => Self::NoToken,
+            Reason::UnknownToken => Self::UnknownToken,
+            Reason::OtherIdentity => Self::OtherIdentity,
+            Reason::NoIdentityNamed => Self::NoIdentityNamed,
+            Reason::UnknownIdentity => Self::UnknownIdentity,
+            Reason::CallerGone => Self::CallerGone,
         }
     }
 }

@@ -14,6 +14,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::environment::Environment;
 use crate::os::descriptors;
+use crate::os::init;
 
 /// Who comes in by a TCP socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +111,7 @@ impl Inherited {
     /// Takes all that `$LISTEN_FDS` says, if it is meant for this process. To be called once, and
     /// before anything is opened.
     pub fn of(environment: &Environment) -> Result<Self, Unusable> {
-        let names = names(environment, std::process::id())?;
+        let names = names(environment, init::number_at_start())?;
         if names.is_empty() {
             return Ok(Self::default());
         }

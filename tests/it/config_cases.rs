@@ -12,7 +12,7 @@ use credd::environment::Environment;
 use credd::os::files;
 use credd::os::users::{Accounts, OVERFLOW};
 use credd::providers::chain::default_chain;
-use credd::serve::Limits;
+use credd::serve::{Limits, MetricsConfig};
 
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/config");
 
@@ -129,6 +129,9 @@ fn facts(config: &Config) -> String {
         )
     }));
     facts.extend(config.serve.imds.iter().map(|it| format!("{it:?}")));
+    if config.serve.metrics != MetricsConfig::default() {
+        facts.push(format!("{:?}", config.serve.metrics));
+    }
     if config.serve.limits != Limits::default() {
         facts.push(format!("{:?}", config.serve.limits));
     }

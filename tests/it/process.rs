@@ -1,5 +1,5 @@
 //! What the daemon's process lets others do, looked at from outside.
 
 mod config;
-mod memory;
+pub(crate) mod memory;
 mod sandbox;

@@ -1,8 +1,12 @@
 //! What outlasts the daemon: sessions and sets, in memory that a service manager keeps, and nothing
 //! else.
 
+mod damage;
+mod definitions;
 mod manager;
+mod places;
 mod restarts;
+mod restoring;
 
 use std::collections::BTreeMap;
 use std::io::Write;

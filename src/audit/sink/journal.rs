@@ -1,68 +1,35 @@
-//! journald, by its native protocol (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL>).
+//! The journal, for the lines of the audit log.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
-
-use rustix::io::Errno;
 
 use super::Line;
+use crate::journal::{Journal, is_too_large};
 
-pub(in super::super) struct Journal {
-    socket: UnixDatagram,
-    path: PathBuf,
-}
-
-impl Journal {
-    pub(super) fn is_there(path: &Path) -> bool {
-        UnixDatagram::unbound().is_ok_and(|socket| socket.connect(path).is_ok())
-    }
-
-    /// Fails where nobody listens.
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
-        UnixDatagram::unbound()?.connect(&path).map_err(|error| {
-            let path = path.display();
-            io::Error::new(error.kind(), format!("{path}: {error}"))
-        })?;
-        // Not connected, so that another journald is found after this one.
-        let socket = UnixDatagram::unbound()?;
-        Ok(Self { socket, path })
-    }
-
-    pub(super) fn write(&self, lines: &mut VecDeque<Line>, lost: &mut u64) -> io::Result<()> {
-        while let Some(line) = lines.front() {
-            match self.send(&line.to_journal(true)) {
-                // By default 208 KiB fit, and the longest line has 70. The message alone tells all
-                // that the fields do.
-                Err(error) if is_too_large(&error) => match self.send(&line.to_journal(false)) {
-                    Err(error) if is_too_large(&error) => *lost += line.count,
-                    outcome => outcome?,
-                },
+/// Waits while journald has no room.
+pub(super) fn write(
+    journal: &Journal,
+    lines: &mut VecDeque<Line>,
+    lost: &mut u64,
+) -> io::Result<()> {
+    while let Some(line) = lines.front() {
+        match journal.send(&line.to_journal(true)) {
+            // By default 208 KiB fit, and the longest line has 70. The message alone tells all that
+            // the fields do.
+            Err(error) if is_too_large(&error) => match journal.send(&line.to_journal(false)) {
+                Err(error) if is_too_large(&error) => *lost += line.count,
                 outcome => outcome?,
-            }
-            lines.pop_front();
+            },
+            outcome => outcome?,
         }
-        Ok(())
+        lines.pop_front();
     }
-
-    /// Waits while journald has no room.
-    fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        loop {
-            match self.socket.send_to(datagram, &self.path) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                outcome => return outcome.map(drop),
-            }
-        }
-    }
-}
-
-fn is_too_large(error: &io::Error) -> bool {
-    Errno::from_io_error(error) == Some(Errno::MSGSIZE)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
     use std::time::Duration;
 
     use super::super::super::event::{Caller, Decision, Event, RequestId};
@@ -107,11 +74,11 @@ mod tests {
         journald.set_read_timeout(Some(patience)).unwrap();
         let journal = Journal::open(path).unwrap();
         // The least that the kernel allows: 4608 bytes, its own share included.
-        rustix::net::sockopt::set_socket_send_buffer_size(&journal.socket, 1).unwrap();
+        rustix::net::sockopt::set_socket_send_buffer_size(&journal, 1).unwrap();
         let mut lost = 0;
         // The last is too large in any form.
         let mut lines = VecDeque::from([50, 250, 1000].map(line));
-        journal.write(&mut lines, &mut lost).unwrap();
+        write(&journal, &mut lines, &mut lost).unwrap();
         assert_eq!((lines.len(), lost), (0, 1));
         for has_fields in [true, false] {
             let mut buffer = [0; 8192];

@@ -10,15 +10,12 @@ use std::path::PathBuf;
 
 use super::destination::Destination;
 use super::line::Line;
-use journal::Journal;
+use crate::journal::{Journal, SOCKET};
 use log_file::LogFile;
-
-/// Where journald takes datagrams.
-pub const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// The ends that lines may leave by.
 pub struct Outlets {
-    /// The socket of journald: [`JOURNAL`].
+    /// The socket of journald: [`SOCKET`].
     pub journal: PathBuf,
     pub stderr: Box<dyn Write + Send>,
     /// Where lines go if the config does not say.
@@ -29,7 +26,7 @@ impl Outlets {
     /// To `stderr` if the config does not say.
     pub fn to(stderr: impl Write + Send + 'static) -> Self {
         Self {
-            journal: JOURNAL.into(),
+            journal: SOCKET.into(),
             stderr: Box::new(stderr),
             by_default: Destination::Stderr,
         }
@@ -113,7 +110,7 @@ impl Sink {
     pub(super) fn write(&mut self, lines: &mut VecDeque<Line>) -> Written {
         let mut lost = 0;
         let outcome = match self {
-            Self::Journal(journal) => journal.write(lines, &mut lost),
+            Self::Journal(journal) => journal::write(journal, lines, &mut lost),
             Self::File(file) => file.write(lines),
             Self::Stream(Stream { writer, torn }) => torn.write(&mut **writer, lines),
         };

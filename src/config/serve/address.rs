@@ -15,6 +15,8 @@ pub(super) struct Kind {
     ip: &'static str,
     port: u16,
     others: &'static [IpAddr],
+    /// Whether it may be any address.
+    is_open: bool,
     problem: &'static str,
     hint: &'static str,
 }
@@ -24,6 +26,7 @@ pub(super) const HTTP: Kind = Kind {
     ip: "127.0.0.1",
     port: PORT,
     others: serve::AGENTS,
+    is_open: false,
     problem: "credd listens on loopback addresses only, and on those of the ECS and EKS agents",
     hint: "use `127.0.0.1` or `[::1]`; the agents' are `169.254.170.2`, `169.254.170.23` and \
            `[fd00:ec2::23]`",
@@ -34,8 +37,25 @@ pub(super) const IMDS: Kind = Kind {
     ip: "169.254.169.254",
     port: 80,
     others: serve::METADATA,
+    is_open: false,
     problem: "instance metadata is served on EC2's own addresses and on loopback ones only",
     hint: "use `169.254.169.254` or `[fd00:ec2::254]`",
+};
+
+pub(super) const METRICS: Kind = Kind {
+    example: "127.0.0.1:9170",
+    ip: "127.0.0.1",
+    port: 9170,
+    others: &[],
+    is_open: false,
+    problem: "metrics are served on loopback addresses, unless the config says otherwise",
+    hint: "use `127.0.0.1` or `[::1]`, or say `beyond-this-host = true`: whoever reaches the address \
+           then reads the names of identities and how they are doing",
+};
+
+pub(super) const METRICS_BEYOND: Kind = Kind {
+    is_open: true,
+    ..METRICS
 };
 
 /// All that are listened on, so that each is listed once.
@@ -73,7 +93,7 @@ fn address(text: &Text<'_>, kind: &Kind, findings: &mut Findings) -> Option<Sock
             .hint(hint(text.value, kind));
         return None;
     };
-    if !serve::is_for_this_host(address.ip(), kind.others) {
+    if !kind.is_open && !serve::is_for_this_host(address.ip(), kind.others) {
         findings.refuse(text, kind.problem).hint(kind.hint);
         return None;
     }

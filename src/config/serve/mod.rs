@@ -3,6 +3,7 @@
 mod address;
 mod imds;
 mod limits;
+mod metrics;
 mod socket;
 
 use super::findings::Findings;
@@ -18,7 +19,7 @@ pub(super) use imds::Imds;
 
 const SERVE: Vocabulary<'_> = Vocabulary {
     place: vocabulary::SERVE,
-    keys: &["http", "unix", "imds", "limits"],
+    keys: &["http", "unix", "imds", "metrics", "limits"],
 };
 
 const HTTP: Vocabulary<'_> = Vocabulary {
@@ -65,6 +66,9 @@ pub(super) fn read<'t>(
         config.own_sockets = sockets.own;
         read.rules = sockets.rules;
         read.sockets = sockets.names;
+    }
+    if let Some(metrics) = table.table("metrics", findings) {
+        config.metrics = metrics::read(metrics, &mut addresses, findings);
     }
     if let Some(limits) = table.table("limits", findings) {
         config.limits = limits::read(limits, findings);

@@ -24,7 +24,7 @@ const OWN: Vocabulary<'_> = Vocabulary {
 };
 
 /// Names of listeners that there are without any config.
-pub(in crate::config) const RESERVED: [&str; 4] = ["unix", "http", "imds", "admin"];
+pub(in crate::config) const RESERVED: [&str; 5] = ["unix", "http", "imds", "admin", "metrics"];
 
 #[derive(Default)]
 pub(super) struct Sockets<'t> {

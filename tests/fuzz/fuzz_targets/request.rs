@@ -127,6 +127,8 @@ impl Served {
         let site = Site {
             // Long ago: no lease from before a restart is waited for.
             began: BootInstant::since_boot(Duration::ZERO),
+            started: clock.now(),
+            metrics: Arc::default(),
             challenges: Challenges::new(used, Arc::clone(&clock), Warnings::default()),
             clock: Arc::clone(&clock),
             tokens,
@@ -172,7 +174,8 @@ impl Served {
         let clock = Arc::clone(&self.clock);
         let endpoint = self.endpoint.clone();
         let room = Arc::new(Semaphore::new(1));
-        let serving = serve_connection(server, peer, endpoint, room, clock, stop);
+        let counts = Arc::default();
+        let serving = serve_connection(server, peer, endpoint, room, clock, counts, stop);
         let mut received = Vec::new();
         self.runtime.block_on(async {
             let writing = async {

@@ -125,7 +125,7 @@ fn regions(process: u32) -> Vec<(u64, u64)> {
     maps.lines().filter_map(region).collect()
 }
 
-fn by_mem_file(process: u32) -> Vec<Vec<u8>> {
+pub(crate) fn by_mem_file(process: u32) -> Vec<Vec<u8>> {
     let memory = File::open(format!("/proc/{process}/mem")).unwrap();
     let read = |(start, end)| {
         let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
@@ -137,7 +137,7 @@ fn by_mem_file(process: u32) -> Vec<Vec<u8>> {
     regions(process).into_iter().filter_map(read).collect()
 }
 
-fn by_system_call(process: u32) -> Vec<Vec<u8>> {
+pub(crate) fn by_system_call(process: u32) -> Vec<Vec<u8>> {
     let process_id = process.cast_signed();
     let read = |(start, end): (u64, u64)| {
         let mut bytes = vec![0_u8; usize::try_from(end - start).unwrap()];
@@ -162,14 +162,14 @@ fn by_system_call(process: u32) -> Vec<Vec<u8>> {
 }
 
 /// Whether this kernel has memory that is not in `/proc/PID/mem`, asked without credd's help.
-fn has_secret_memory() -> bool {
+pub(crate) fn has_secret_memory() -> bool {
     // SAFETY: the call takes flags alone. The descriptor is left open.
     #[expect(unsafe_code, reason = "there is no safe call for it")]
     let descriptor = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
     descriptor >= 0
 }
 
-fn hits(regions: &[Vec<u8>], canary: &[u8]) -> usize {
+pub(crate) fn hits(regions: &[Vec<u8>], canary: &[u8]) -> usize {
     regions.iter().map(|region| hits_in(region, canary)).sum()
 }
 

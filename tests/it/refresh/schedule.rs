@@ -205,6 +205,32 @@ fn a_fleet_spreads_its_first_calls_unless_somebody_waits() {
 }
 
 #[test]
+fn whoever_holds_others_back_has_a_first_call_made_and_brings_nothing_forgotten_back() {
+    run(async || {
+        let bench = minting_bench(3, Mint::default()).await;
+        settle().await;
+        assert_eq!(bench.snapshot().attempts, 0);
+        bench.reader.begin();
+        bench.attempts(1).await;
+        assert_eq!(bench.state(), State::Fresh);
+        bench.reader.begin();
+        settle().await;
+        assert_eq!(bench.snapshot().attempts, 1);
+        bench.reader.forget();
+        settle().await;
+        assert_eq!(bench.snapshot().attempts, 0);
+        for _ in 0..10 {
+            bench.reader.begin();
+            bench.clock.advance(MINUTE);
+            settle().await;
+        }
+        assert_eq!(bench.snapshot().attempts, 0);
+        bench.reader.demand();
+        bench.attempts(1).await;
+    });
+}
+
+#[test]
 fn what_needs_a_person_is_not_asked_again_by_itself() {
     run(async || {
         let failure = Failure {

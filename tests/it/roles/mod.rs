@@ -10,6 +10,7 @@ mod narrowing;
 mod questions;
 mod refusals;
 mod sources;
+mod traces;
 mod web_identity;
 
 use std::collections::BTreeMap;

@@ -32,6 +32,8 @@ pub(crate) struct InProcess {
     pub(crate) address: SocketAddr,
     /// Of the IMDS endpoint.
     pub(crate) imds: Vec<SocketAddr>,
+    /// Of what monitors credd.
+    pub(crate) metrics: Vec<SocketAddr>,
     /// What opens every identity.
     pub(crate) token: String,
     site: Arc<Site>,
@@ -125,8 +127,10 @@ impl InProcess {
                 .unwrap();
             runtime.block_on(async {
                 let daemon = Daemon::start(parts).await.unwrap();
-                let imds = daemon.imds_addresses();
-                started.send((Arc::clone(daemon.site()), imds)).unwrap();
+                let addresses = (daemon.imds_addresses(), daemon.metrics_addresses());
+                started
+                    .send((Arc::clone(daemon.site()), addresses))
+                    .unwrap();
                 daemon
                     .run(async {
                         let _ = stopped.await;
@@ -135,7 +139,7 @@ impl InProcess {
                     .unwrap();
             });
         });
-        let (site, imds) = site.recv().unwrap();
+        let (site, (imds, metrics)) = site.recv().unwrap();
         let url = site.terms.load().url.clone();
         let url = url.as_deref().unwrap();
         let token_file = runtime_directory::token_file(directory.path());
@@ -144,6 +148,7 @@ impl InProcess {
         Self {
             address: url.strip_prefix("http://").unwrap().parse().unwrap(),
             imds,
+            metrics,
             token: token.to_string(),
             site,
             directory,
