@@ -238,6 +238,7 @@ impl Served {
                 url: None,
                 token_files: Vec::new(),
                 imds: None,
+                may_be_monitored_from_beyond: false,
             }),
         };
         let endpoint = Arc::new(Public {

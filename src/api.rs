@@ -89,6 +89,68 @@ pub struct WhichToken {
     pub token: String,
 }
 
+/// Reads the config anew: POST, nothing.
+pub const RELOAD: &str = "/v1/reload";
+
+/// What `credd reload --json` prints.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ReloadReport {
+    /// Whether the config as it is now is in force. If not, the one before is, whole.
+    pub applied: bool,
+    /// Why not: every problem of the config as `credd check` cites them, or what stands against
+    /// using it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    pub identities: IdentityChanges,
+    /// Served ones that could not be resolved yet, each with why.
+    pub unresolved: Vec<Unresolved>,
+    pub listeners: ListenerChanges,
+    pub tokens: TokenChanges,
+    /// What else is other than before: `rules`, `limits`, `imds`, `mfa`, `audit`.
+    pub settings: Vec<String>,
+}
+
+/// Names of identities, by what a reload has done to them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct IdentityChanges {
+    pub started: Vec<String>,
+    /// Their definitions have changed, or those of what they are derived from.
+    pub restarted: Vec<String>,
+    /// With all that they hold.
+    pub kept: Vec<String>,
+    pub ended: Vec<String>,
+}
+
+/// An identity that has no credentials yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Unresolved {
+    pub identity: String,
+    pub why: String,
+}
+
+/// Sockets, by what a reload has done to them: `http 127.0.0.1:9169`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ListenerChanges {
+    pub opened: Vec<String>,
+    pub kept: Vec<String>,
+    pub closed: Vec<String>,
+}
+
+/// Names of tokens, by what a reload has done to them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TokenChanges {
+    pub added: Vec<String>,
+    /// They have another group, mode or rotation.
+    pub changed: Vec<String>,
+    pub kept: Vec<String>,
+    pub removed: Vec<String>,
+}
+
 /// What `credd token --json` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -140,7 +140,7 @@ pub enum Renewal {
 
 /// How long before the end of a session the person who can renew it is asked for that: once, and
 /// once more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Warnings {
     pub first: Duration,
     /// Shorter than the first.

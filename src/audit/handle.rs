@@ -64,6 +64,11 @@ impl Audit {
         }
     }
 
+    /// Has the writer look again.
+    pub(super) fn wake(&self) {
+        self.shared.changed.notify_one();
+    }
+
     /// Decisions so far that no line tells of.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)

@@ -18,4 +18,4 @@ pub use destination::{Config, Destination, InvalidDestination};
 pub use event::{Caller, Decision, Event, KeyTail, RequestId};
 pub use handle::Audit;
 pub use sink::{Outlets, Unusable};
-pub use writer::{Writer, open};
+pub use writer::{Redirection, Way, Writer, open};

@@ -29,32 +29,80 @@ pub fn open(
     outlets: Outlets,
     process: [u8; 4],
 ) -> Result<(Audit, Writer), Unusable> {
-    let to = config.to.clone().unwrap_or_else(|| outlets.usual());
-    let sink = Sink::open(&to, outlets)?;
-    let thread = Thread::start(sink).map_err(|error| Unusable::new(&to, error))?;
+    let way = Way::open(config, &outlets)?;
     let audit = Audit::new(process);
+    let (others, redirected) = mpsc::unbounded_channel();
     let writer = Writer {
+        redirection: Redirection {
+            audit: audit.clone(),
+            outlets,
+            others,
+        },
         audit: audit.clone(),
-        thread,
-        to,
+        way,
+        redirected,
         is_failing: false,
     };
     Ok((audit, writer))
+}
+
+/// Where lines go, open.
+#[derive(Debug)]
+pub struct Way {
+    thread: Thread,
+    to: Destination,
+}
+
+impl Way {
+    fn open(config: &Config, outlets: &Outlets) -> Result<Self, Unusable> {
+        let to = config.to.clone().unwrap_or_else(|| outlets.usual());
+        let sink = Sink::open(&to, outlets)?;
+        let thread = Thread::start(sink).map_err(|error| Unusable::new(&to, error))?;
+        Ok(Self { thread, to })
+    }
+}
+
+/// What sends the lines of a writer to another place.
+#[derive(Debug, Clone)]
+pub struct Redirection {
+    audit: Audit,
+    outlets: Outlets,
+    others: mpsc::UnboundedSender<Way>,
+}
+
+impl Redirection {
+    /// Opens another place. Fails where no line could be written, and nothing has changed then.
+    pub fn open(&self, config: &Config) -> Result<Way, Unusable> {
+        Way::open(config, &self.outlets)
+    }
+
+    /// From now on lines go that way, also those that wait to be written.
+    pub fn to(&self, way: Way) {
+        // Fails only where the writer has ended.
+        let _ = self.others.send(way);
+        self.audit.wake();
+    }
 }
 
 /// Takes lines from an [`Audit`] and has them written.
 #[derive(Debug)]
 pub struct Writer {
     audit: Audit,
-    thread: Thread,
-    to: Destination,
+    way: Way,
+    redirection: Redirection,
+    redirected: mpsc::UnboundedReceiver<Way>,
     is_failing: bool,
 }
 
 impl Writer {
+    pub fn redirection(&self) -> Redirection {
+        self.redirection.clone()
+    }
+
     /// Ends once [`Audit::close`] was called and everything is written, or has failed once more.
     pub async fn run(mut self, clock: SharedClock) {
         loop {
+            self.follow();
             let is_closing = self.audit.is_closing();
             let lines = self.audit.take(clock.now());
             if !lines.is_empty() {
@@ -77,22 +125,30 @@ impl Writer {
         }
     }
 
+    /// Takes the last way that was opened.
+    fn follow(&mut self) {
+        while let Ok(way) = self.redirected.try_recv() {
+            self.way = way;
+            self.is_failing = false;
+        }
+    }
+
     /// Tries until all is written. A failure is final only where the daemon ends.
     async fn write(&mut self, mut lines: VecDeque<Line>, clock: &SharedClock) -> Result<(), Ended> {
         loop {
             let is_last = self.audit.is_closing();
-            let (rest, written) = self.thread.write(lines).await?;
+            let (rest, written) = self.way.thread.write(lines).await?;
             lines = rest;
             self.audit.lose(written.lost);
             let Err(error) = written.outcome else {
                 if std::mem::take(&mut self.is_failing) {
-                    tracing::info!(to = %self.to, "the audit log is written again");
+                    tracing::info!(to = %self.way.to, "the audit log is written again");
                 }
                 return Ok(());
             };
             if !std::mem::replace(&mut self.is_failing, true) {
                 tracing::error!(
-                    to = %self.to,
+                    to = %self.way.to,
                     %error,
                     "cannot write the audit log; what was decided waits, and is dropped once there \
                      is no more room for it"
@@ -109,9 +165,13 @@ impl Writer {
             while !self.audit.is_closing() {
                 tokio::select! {
                     () = &mut pause => break,
-                    () = self.audit.changed() => {}
+                    // Decisions that come meanwhile hurry nothing.
+                    () = self.audit.changed() => if !self.redirected.is_empty() {
+                        break;
+                    },
                 }
             }
+            self.follow();
         }
     }
 }

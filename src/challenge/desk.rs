@@ -55,7 +55,7 @@ pub struct Challenges {
     desks: Mutex<Desks>,
     pub(super) used: UsedCodes,
     pub(super) clock: SharedClock,
-    warnings: Warnings,
+    warnings: Mutex<Warnings>,
     announcements: broadcast::Sender<Announcement>,
 }
 
@@ -113,7 +113,7 @@ impl Challenges {
             desks: Mutex::default(),
             used,
             clock,
-            warnings,
+            warnings: Mutex::new(warnings),
             announcements: broadcast::Sender::new(BACKLOG),
         })
     }
@@ -159,7 +159,12 @@ impl Challenges {
 
     /// How long before their ends sessions are announced.
     pub fn warnings(&self) -> Warnings {
-        self.warnings
+        *self.warnings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has sessions announced that long before their ends from now on.
+    pub fn warn(&self, warnings: Warnings) {
+        *self.warnings.lock().unwrap_or_else(PoisonError::into_inner) = warnings;
     }
 
     pub(super) fn desks(&self) -> MutexGuard<'_, Desks> {
@@ -168,8 +173,9 @@ impl Challenges {
     }
 
     pub(super) fn ask(&self, desk: DeskNumber, now: Timestamp, ends: Option<Timestamp>) {
+        let warnings = self.warnings();
         self.change(desk, |desk| {
-            let kind = desk.told.ask(self.warnings, now, ends);
+            let kind = desk.told.ask(warnings, now, ends);
             desk.pending_since.get_or_insert(now);
             kind
         });

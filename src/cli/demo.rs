@@ -14,6 +14,7 @@ use crate::audit::Outlets;
 use crate::authz::ListenerName;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
+use crate::daemon::sandbox::Confinement;
 use crate::daemon::{Daemon, Parts, runtime_directory, signals};
 use crate::environment::Environment;
 use crate::identity;
@@ -51,6 +52,8 @@ pub(super) fn run(environment: &Environment) -> Outcome {
             // Nothing of the person's own environment may leak into a demonstration.
             environment: Arc::new(pretended()),
             outlets: Outlets::to(output::notes()),
+            config_file: None,
+            confinement: Confinement::default(),
             runtime_directory: directory.0.clone(),
             inherited: Inherited::default(),
             is_on_ec2: false,
@@ -81,7 +84,14 @@ pub(super) fn run(environment: &Environment) -> Outcome {
             let _ = stopping.send(true);
         };
         let pretending = async {
-            serve::serve(pretend, ListenerName::imds(), aws, connections, stopped).await;
+            serve::serve(
+                Arc::new(pretend),
+                ListenerName::imds(),
+                aws,
+                connections,
+                stopped,
+            )
+            .await;
             // The daemon's end is the demo's.
             std::future::pending::<()>().await;
         };

@@ -83,7 +83,8 @@ pub(super) fn warn_of_keys_on_an_instance(config: &Config, environment: &Environ
 /// What a daemon would look at, whose own addresses are not to be asked.
 fn here(config: &Config, environment: Environment, clock: SharedClock) -> Surroundings {
     let imds = config.serve.imds.iter().flat_map(|imds| &imds.listen);
-    let own = config.serve.http.iter().chain(imds).copied().collect();
+    let own = config.serve.http.iter().chain(imds).copied();
+    let own: Vec<_> = own.collect();
     surroundings(Arc::new(environment), own, clock)
 }
 

@@ -17,6 +17,7 @@ mod mfa;
 mod order;
 mod output;
 mod pretend_aws;
+mod reload;
 mod screen;
 mod sdk_environment;
 mod serve;
@@ -63,6 +64,8 @@ enum Command {
     Refresh(RefreshArguments),
     /// Drop the credentials of an identity, until somebody asks for them
     Forget(ForgetArguments),
+    /// Have the daemon read its config anew, and show what has changed
+    Reload(ReportArguments),
     /// Show what waits for an MFA code, and send the code, which is asked for or read from standard
     /// input
     Mfa(MfaArguments),
@@ -376,6 +379,7 @@ pub fn run() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments, &environment),
         Command::Refresh(arguments) => order::refresh(&arguments, &environment),
         Command::Forget(arguments) => order::forget(&arguments, &environment),
+        Command::Reload(arguments) => reload::run(&arguments, &environment),
         Command::Mfa(arguments) => mfa::run(&arguments, &environment),
         Command::Token(arguments) => token::run(&arguments, &environment),
         Command::Health(arguments) => health::run(&arguments, &environment),

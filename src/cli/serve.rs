@@ -8,15 +8,16 @@ use super::check::read_config;
 use super::{Failed, LogFormat, Outcome, SYS, ServeArguments, block_on, output};
 use crate::audit::{Destination, Outlets};
 use crate::clock::SystemClock;
-use crate::config::Trust;
+use crate::config::{self, Trust};
 use crate::daemon::sandbox::{self, Needs};
 use crate::daemon::signals::{self, Signal};
-use crate::daemon::{Daemon, Parts, runtime_directory};
+use crate::daemon::{ConfigFile, Daemon, Parts, runtime_directory};
 use crate::environment::Environment;
 use crate::journal;
 use crate::os::host::is_ec2_instance;
 use crate::os::{process, secret_memory};
 use crate::random::SystemDraws;
+use crate::serve::ReloadOrders;
 use crate::systemd::Inherited;
 use crate::telemetry::{self, Form, Sink};
 
@@ -38,11 +39,16 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
     Environment::wipe_original();
     tracing::info!(kind = %secret_memory::kind(), "memory for long-lived secrets");
     let (path, config) = read_config(&arguments.config, &environment, Trust::Owned)?;
-    if let Some(path) = path {
+    if let Some(path) = &path {
         tracing::info!(config = %path.display(), "config read");
     } else {
         tracing::info!("no config file: keeping one identity, `default`");
     }
+    let named = arguments.config.config.as_deref();
+    let config_file = ConfigFile {
+        located: config::locate(named, &environment, process::is_root()),
+        found: path,
+    };
     let runtime_directory = runtime_directory::locate(arguments.runtime_dir, &environment)
         .ok_or_else(|| {
             Failed::new(
@@ -50,12 +56,14 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
             )
         })?;
     runtime_directory::make(&runtime_directory, &config.serve, &inherited).map_err(Failed::new)?;
-    sandbox::enter(&Needs::of(&config, &runtime_directory));
+    let confinement = sandbox::enter(&Needs::of(&config, &runtime_directory));
     block_on(async {
         let clock = Arc::new(SystemClock::new());
         // Before the sockets have names: a signal must not leave those behind.
-        let termination = signals::termination(None)
-            .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
+        let failed = |error| Failed::new(format!("cannot handle signals: {error}"));
+        let termination = signals::termination(None).map_err(failed)?;
+        let hurry = signals::second_termination().map_err(failed)?;
+        let hang_up = Signal::new(signals::SIGHUP).map_err(failed)?;
         let journal_stream = environment.variable("JOURNAL_STREAM");
         let outlets = Outlets {
             by_default: Destination::by_default(journal_stream, output::notes_file()),
@@ -63,6 +71,8 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
         };
         let daemon = Daemon::start(Parts {
             config,
+            config_file: Some(config_file),
+            confinement,
             outlets,
             environment: Arc::new(environment),
             runtime_directory,
@@ -73,12 +83,11 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
         })
         .await
         .map_err(Failed::new)?;
-        let hang_up = Signal::new(signals::SIGHUP)
-            .map_err(|error| Failed::new(format!("cannot handle signals: {error}")))?;
+        let reloads = daemon.reloads();
         tokio::select! {
-            outcome = daemon.run(termination) => outcome.map_err(Failed::new)?,
+            outcome = daemon.run_until(termination, hurry) => outcome.map_err(Failed::new)?,
             () = watch_jumps(&clock) => {}
-            () = shrug_off(hang_up) => {}
+            () = reload_at(hang_up, &reloads) => {}
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -109,12 +118,11 @@ fn log_sink(format: LogFormat, environment: &Environment) -> Result<Sink, Failed
     }
 }
 
-/// A terminal that closes, and the habit of sending SIGHUP to daemons, must not cost clients
-/// their credentials.
-async fn shrug_off(mut hang_up: Signal) {
+/// As daemons do since inetd. A terminal that closes sends it, too, and does no harm.
+async fn reload_at(mut hang_up: Signal, reloads: &ReloadOrders) {
     loop {
         hang_up.next().await;
-        tracing::warn!("SIGHUP: this version does not reload; restart credd to change its config");
+        reloads.order();
     }
 }
 

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::challenge::{Announcement, Challenges};
 use crate::clock::SharedClock;
+use crate::config::Config;
 use crate::environment::Environment;
 use crate::program::{Command, Limits};
 
@@ -25,11 +27,25 @@ const HOOKS: usize = 4;
 /// Tells what is announced from when it was made.
 pub(super) struct Announcer {
     announcements: Receiver<Announcement>,
-    hook: Option<Hook>,
+    duties: watch::Receiver<Duties>,
+    hooks: Hooks,
 }
 
-struct Hook {
-    command: Arc<Command>,
+/// What the config says.
+#[derive(Debug, Default)]
+pub(super) struct Duties {
+    pub(super) hook: Option<Arc<Command>>,
+}
+
+impl Duties {
+    pub(super) fn of(config: &Config) -> Self {
+        Self {
+            hook: config.challenges.hook.clone().map(Arc::new),
+        }
+    }
+}
+
+struct Hooks {
     environment: Arc<Environment>,
     clock: SharedClock,
     running: JoinSet<()>,
@@ -38,25 +54,31 @@ struct Hook {
 impl Announcer {
     pub(super) fn new(
         challenges: &Challenges,
-        hook: Option<Command>,
+        duties: Duties,
         environment: &Arc<Environment>,
         clock: &SharedClock,
-    ) -> Self {
-        Self {
+    ) -> (Self, watch::Sender<Duties>) {
+        let (others, duties) = watch::channel(duties);
+        let announcer = Self {
             announcements: challenges.announcements(),
-            hook: hook.map(|command| Hook {
-                command: Arc::new(command),
+            duties,
+            hooks: Hooks {
                 environment: Arc::clone(environment),
                 clock: Arc::clone(clock),
                 running: JoinSet::new(),
-            }),
-        }
+            },
+        };
+        (announcer, others)
     }
 
     /// Never ends of itself.
     pub(super) async fn run(mut self) {
         loop {
-            let announcement = match self.announcements.recv().await {
+            let received = tokio::select! {
+                received = self.announcements.recv() => received,
+                Ok(()) = self.duties.changed() => continue,
+            };
+            let announcement = match received {
                 Ok(announcement) => announcement,
                 Err(RecvError::Lagged(count)) => {
                     tracing::warn!(
@@ -67,21 +89,22 @@ impl Announcer {
                 }
                 Err(RecvError::Closed) => return std::future::pending().await,
             };
-            if let Some(hook) = &mut self.hook {
-                hook.run(announcement).await;
+            let hook = self.duties.borrow().hook.clone();
+            if let Some(command) = hook {
+                self.hooks.run(command, announcement).await;
             }
         }
     }
 }
 
-impl Hook {
-    async fn run(&mut self, announcement: Announcement) {
+impl Hooks {
+    async fn run(&mut self, command: Arc<Command>, announcement: Announcement) {
         while self.running.len() >= HOOKS {
             self.running.join_next().await;
         }
         while self.running.try_join_next().is_some() {}
         let environment = told(&self.environment, &announcement);
-        let (command, clock) = (Arc::clone(&self.command), Arc::clone(&self.clock));
+        let clock = Arc::clone(&self.clock);
         self.running.spawn(async move {
             if let Err(error) = command.run(HOOK, &environment, &*clock).await {
                 let identity = &announcement.subject.identity;

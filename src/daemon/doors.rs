@@ -1,7 +1,9 @@
 //! The sockets that callers come in by.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -12,78 +14,118 @@ use super::folder::Folder;
 use super::handover::HandedOver;
 use super::runtime_directory::{self, Lock, Passage, RuntimeDirectory};
 use super::unusable::Unusable;
-use crate::authz::{ListenerName, Policy};
-use crate::config::{Config, TokenSettings};
+use crate::authz::{ListenerName, Policy, TokenName};
+use crate::config::TokenSettings;
 use crate::os::process;
 use crate::os::users::{Accounts, HostAccounts};
 use crate::serve::{
-    self, Access, Admin, Admins, BindError, Connections, Endpoint, Imds, Limits, Listener,
-    Monitoring, OwnSocket, Public,
+    self, Access, Admin, BindError, Config, Connections, Imds, Limits, Listener, Monitoring,
+    OwnSocket, Public, Site,
 };
-use crate::systemd::TcpDoor;
+use crate::state;
 
-/// Everything that listens, and the locks of what lies outside the runtime directory.
+/// Everything that listens.
+#[derive(Default)]
 pub(super) struct Doors {
-    pub(super) public: Vec<(ListenerName, Listener)>,
-    pub(super) imds: Vec<Listener>,
-    /// For what monitors credd, and whether it may do so from other hosts.
-    pub(super) monitoring: Vec<Listener>,
-    pub(super) may_be_monitored_from_beyond: bool,
-    pub(super) admin: Listener,
-    /// Who is let in there.
-    pub(super) admins: Admins,
-    pub(super) locks: Vec<Lock>,
+    open: Vec<Door>,
+    serving: JoinSet<()>,
 }
 
-/// What is behind them.
-pub(super) struct Endpoints {
-    pub(super) public: Arc<Public>,
-    pub(super) imds: Arc<Imds>,
-    pub(super) monitoring: Arc<Monitoring>,
-    pub(super) admin: Arc<Admin>,
+/// One socket, and whoever takes connections from it for as long as this lives.
+struct Door {
+    wanted: Wanted,
+    listener: Arc<Listener>,
+    /// Of what lies outside the runtime directory.
+    lock: Option<Arc<Lock>>,
+    /// Ends the taking of connections when dropped.
+    serving: Option<watch::Sender<bool>>,
+}
+
+/// A socket as the config has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    name: ListenerName,
+    place: Place,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    /// As written: any port stays the one that it became.
+    Tcp(SocketAddr),
+    Unix {
+        path: PathBuf,
+        access: Access,
+        /// Whether it lies where others may have sockets, too.
+        is_outside: bool,
+    },
+}
+
+impl Place {
+    fn is_where(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(one), Self::Tcp(other)) => one == other,
+            (Self::Unix { path: one, .. }, Self::Unix { path: other, .. }) => one == other,
+            (Self::Tcp(_), Self::Unix { .. }) | (Self::Unix { .. }, Self::Tcp(_)) => false,
+        }
+    }
+}
+
+/// `http 127.0.0.1:9169`
+impl fmt::Display for Wanted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.as_str();
+        match &self.place {
+            Place::Tcp(address) => write!(formatter, "{name} {address}"),
+            Place::Unix { path, .. } => write!(formatter, "{name} {}", path.display()),
+        }
+    }
 }
 
 /// Who besides root and the daemon's user is let in to the sockets of the runtime directory.
 #[derive(Debug, Clone, Copy)]
-struct Admitted {
+pub(super) struct Admitted {
     /// Callers on the public one, whom rules may admit.
     others: bool,
     /// The group of the admin socket.
-    admins: Option<u32>,
+    pub(super) admins: Option<u32>,
+    pub(super) passage: Passage,
 }
 
 impl Admitted {
-    /// Lets those through who have something to seek in the runtime directory: callers, readers of
-    /// tokens, and the group of operators where the daemon may do so.
-    fn to(
+    /// Those who have something to seek in the runtime directory: callers, readers of tokens, and
+    /// the group of operators where the daemon may let it in.
+    pub(super) fn to(
         directory: &RuntimeDirectory,
         config: &Config,
         policy: &Policy,
+        tokens: &BTreeMap<TokenName, TokenSettings>,
         handed_over: &HandedOver,
     ) -> Result<Self, Unusable> {
         let owner = process::effective_uid();
-        let admitted = Self {
-            // Whoever has made the socket has decided who may connect.
-            others: handed_over.has_public()
-                || policy.may_admit_others(&ListenerName::unix(), owner),
-            admins: if handed_over.has_admin() {
-                group_of_admins()
-            } else {
-                let_admins_in(directory)?
-            },
+        // Whoever has made a socket has decided who may connect.
+        let others =
+            handed_over.has_public() || policy.may_admit_others(&ListenerName::unix(), owner);
+        let admins = if handed_over.has_admin() {
+            group_of_admins()
+        } else {
+            let_admins_in(directory)?
         };
         let is_in_it = |socket: &OwnSocket| socket.path.starts_with(directory.path());
-        let have_own = config.serve.own_sockets.iter().any(is_in_it);
-        directory.let_in(Passage {
-            to_sockets: admitted.others || admitted.admins.is_some() || have_own,
-            to_tokens: config.tokens.values().any(TokenSettings::lets_others_read),
-        })?;
-        Ok(admitted)
+        let have_own = config.own_sockets.iter().any(is_in_it);
+        Ok(Self {
+            others,
+            admins,
+            passage: Passage {
+                to_sockets: others || admins.is_some() || have_own,
+                to_tokens: tokens.values().any(TokenSettings::lets_others_read),
+            },
+        })
     }
 }
 
+const GROUP: &str = "credd-admin";
+
 fn group_of_admins() -> Option<u32> {
-    const GROUP: &str = "credd-admin";
     HostAccounts.group(GROUP).unwrap_or_else(|error| {
         tracing::warn!(group = GROUP, %error, "cannot look up the group of the admin socket");
         None
@@ -95,179 +137,323 @@ fn let_admins_in(directory: &RuntimeDirectory) -> Result<Option<u32>, Unusable> 
     match directory.let_in_admins(group) {
         Ok(()) => Ok(group),
         Err(error @ Unusable::Group { .. }) => {
-            tracing::info!(%error, "the admin socket is for root and credd's own user only");
-            Ok(None)
+            tracing::warn!(group = GROUP, %error, "the admin socket is for root and credd's user alone");
+            directory.let_in_admins(None).map(|()| None)
         }
         Err(error) => Err(error),
     }
 }
 
+/// What a config wants open, in the order in which a failure does the least harm: the ports, then
+/// the names of the sockets.
+pub(super) fn wanted(
+    config: &Config,
+    directory: &RuntimeDirectory,
+    admitted: Admitted,
+) -> Vec<Wanted> {
+    let mut all = Vec::new();
+    let tcp = |name: &ListenerName, address: &SocketAddr| Wanted {
+        name: name.clone(),
+        place: Place::Tcp(*address),
+    };
+    let unix = |name: ListenerName, path: &Path, access, is_outside| Wanted {
+        name,
+        place: Place::Unix {
+            path: path.to_owned(),
+            access,
+            is_outside,
+        },
+    };
+    let http = ListenerName::http();
+    all.extend(config.http.iter().map(|address| tcp(&http, address)));
+    let imds = config.imds.iter().flat_map(|imds| &imds.listen);
+    all.extend(imds.map(|address| tcp(&ListenerName::imds(), address)));
+    let metrics = &config.metrics.listen;
+    all.extend(
+        metrics
+            .iter()
+            .map(|address| tcp(&ListenerName::metrics(), address)),
+    );
+    let access = Access {
+        mode: if admitted.others { 0o666 } else { 0o600 },
+        ..Access::PRIVATE
+    };
+    // The commands find this one; a config may ask for another besides.
+    let found = runtime_directory::public_socket(directory.path());
+    all.push(unix(ListenerName::unix(), &found, access, false));
+    if let Some(path) = config.unix.as_ref().filter(|path| **path != found) {
+        all.push(unix(ListenerName::unix(), path, access, true));
+    }
+    for socket in &config.own_sockets {
+        let access = Access {
+            owner: socket.owner,
+            group: socket.group,
+            mode: socket.mode,
+        };
+        all.push(unix(socket.listener.clone(), &socket.path, access, true));
+    }
+    let access = Access {
+        group: admitted.admins,
+        mode: if admitted.admins.is_some() {
+            0o660
+        } else {
+            0o600
+        },
+        ..Access::PRIVATE
+    };
+    let path = runtime_directory::admin_socket(directory.path());
+    all.push(unix(ListenerName::admin(), &path, access, false));
+    all
+}
+
+/// What is behind the doors.
+pub(super) struct Endpoints {
+    pub(super) public: Arc<Public>,
+    pub(super) imds: Arc<Imds>,
+    pub(super) monitoring: Arc<Monitoring>,
+    pub(super) admin: Arc<Admin>,
+    pub(super) connections: Arc<Connections>,
+    /// Whoever crowds the public sockets keeps nobody off the admin socket.
+    pub(super) apart: Arc<Connections>,
+    /// Nor do those who monitor.
+    pub(super) monitored: Arc<Connections>,
+}
+
+impl Endpoints {
+    pub(super) fn of(
+        site: &Arc<Site>,
+        imds_key: &[u8; state::KEY],
+        admin: Admin,
+        connections: Connections,
+    ) -> Self {
+        Self {
+            public: Arc::new(Public {
+                site: Arc::clone(site),
+            }),
+            imds: Arc::new(Imds::new(Arc::clone(site), imds_key)),
+            admin: Arc::new(admin),
+            monitoring: Arc::new(Monitoring {
+                site: Arc::clone(site),
+            }),
+            apart: Arc::new(connections.apart(Limits::default())),
+            monitored: Arc::new(connections.apart(Monitoring::LIMITS)),
+            connections: Arc::new(connections),
+        }
+    }
+}
+
+/// Sockets that are bound, and not served from yet. Those of before are still as they were.
+pub(super) struct Prepared(Vec<Door>);
+
 impl Doors {
-    /// Opens them in the order in which a failure does the least harm: the ports, then the names
-    /// of the sockets. Those that are handed over are open.
-    pub(super) async fn open(
-        config: &Config,
-        directory: &RuntimeDirectory,
-        policy: &Policy,
-        mut handed_over: HandedOver,
-    ) -> Result<Self, StartError> {
-        let admitted = Admitted::to(directory, config, policy, &handed_over)?;
-        let config = &config.serve;
-        let (mut public, mut locks) = (Vec::new(), Vec::new());
-        for address in &config.http {
-            let listener = tcp(&mut handed_over, TcpDoor::Http, *address).await?;
-            public.push((ListenerName::http(), listener));
-        }
-        let access = Access {
-            mode: if admitted.others { 0o666 } else { 0o600 },
-            ..Access::PRIVATE
-        };
-        let mut imds = Vec::new();
-        for address in config.imds.iter().flat_map(|imds| &imds.listen) {
-            imds.push(tcp(&mut handed_over, TcpDoor::Imds, *address).await?);
-        }
-        let mut monitoring = Vec::new();
-        for address in &config.metrics.listen {
-            monitoring.push(if address.ip().is_loopback() {
-                Listener::tcp(*address).await?
-            } else {
-                Listener::beyond(*address).await?
-            });
-        }
-        // The commands find this one; a config may ask for another besides.
-        let found = runtime_directory::public_socket(directory.path());
-        let listener = match handed_over.take_unix(&found) {
-            Some(listener) => Listener::inherited_unix(listener)?,
-            None => Listener::unix(&found, access)?,
-        };
-        public.push((ListenerName::unix(), listener));
-        let mut outside = |name, path: &Path, access| {
-            let listener = if let Some(listener) = handed_over.take_unix(path) {
-                Listener::inherited_unix(listener)?
-            } else {
-                locks.push(lock(path)?);
-                Listener::unix(path, access)?
+    /// Binds what is wanted and neither open yet nor handed over.
+    pub(super) async fn prepare(
+        &self,
+        all: Vec<Wanted>,
+        handed_over: &HandedOver,
+    ) -> Result<Prepared, StartError> {
+        let mut prepared = Vec::new();
+        for wanted in all {
+            let mut open = self.open.iter();
+            let door = match open.find(|door| door.wanted.place.is_where(&wanted.place)) {
+                Some(door) => Door {
+                    wanted,
+                    listener: Arc::clone(&door.listener),
+                    lock: door.lock.clone(),
+                    serving: None,
+                },
+                None => Door::open(wanted, handed_over).await?,
             };
-            public.push((name, listener));
-            Ok::<_, StartError>(())
-        };
-        if let Some(path) = config.unix.as_ref().filter(|path| **path != found) {
-            outside(ListenerName::unix(), path, access)?;
+            prepared.push(door);
         }
-        for socket in &config.own_sockets {
-            let access = Access {
-                owner: socket.owner,
-                group: socket.group,
-                mode: socket.mode,
-            };
-            outside(socket.listener.clone(), &socket.path, access)?;
-        }
-        let access = Access {
-            group: admitted.admins,
-            mode: if admitted.admins.is_some() {
-                0o660
-            } else {
-                0o600
-            },
-            ..Access::PRIVATE
-        };
-        let path = runtime_directory::admin_socket(directory.path());
-        let admin = match handed_over.take_unix(&path) {
-            Some(listener) => Listener::inherited_unix(listener)?,
-            None => Listener::unix(&path, access)?,
-        };
-        Ok(Self {
-            public,
-            imds,
-            monitoring,
-            may_be_monitored_from_beyond: config.metrics.beyond_this_host,
-            admin,
-            admins: Admins {
-                owner: process::effective_uid(),
-                group: admitted.admins,
-            },
-            locks,
-        })
+        Ok(Prepared(prepared))
     }
 
-    /// Takes connections from each, by tasks among `listening`, until `stopped` says so. What comes
-    /// back keeps other instances off for as long as it lives.
-    pub(super) fn attend(
-        self,
-        listening: &mut JoinSet<()>,
-        endpoints: &Endpoints,
-        connections: &Arc<Connections>,
-        stopped: &watch::Receiver<bool>,
-    ) -> Vec<Lock> {
-        let Endpoints {
-            public,
-            imds,
-            monitoring,
-            admin,
-        } = endpoints;
-        let mut attend = |listener, name, endpoint: Arc<dyn Endpoint>, connections: &Arc<_>| {
-            let (connections, stopped) = (Arc::clone(connections), stopped.clone());
-            listening.spawn(serve::serve(listener, name, endpoint, connections, stopped));
-        };
-        for (name, listener) in self.public {
-            attend(listener, name, Arc::clone(public) as _, connections);
+    /// Lets those in to sockets that stay whom they are for from now on, and no others. Where that
+    /// cannot be, all stay as they were.
+    pub(super) fn admit(&self, prepared: &Prepared) -> Result<(), BindError> {
+        let mut changed = Vec::new();
+        for door in &prepared.0 {
+            let mut open = self.open.iter();
+            let before = open.find(|it| Arc::ptr_eq(&it.listener, &door.listener));
+            let Some(before) = before.map(Door::access) else {
+                continue;
+            };
+            if before == door.access() {
+                continue;
+            }
+            changed.push((door, before));
+            if let Err(error) = door.listener.admit(before, door.access()) {
+                for (door, before) in changed {
+                    if let Err(error) = door.listener.admit(door.access(), before) {
+                        tracing::error!(%error, "cannot give a socket back its mode");
+                    }
+                }
+                return Err(error);
+            }
         }
-        for listener in self.imds {
-            attend(
-                listener,
-                ListenerName::imds(),
-                Arc::clone(imds) as _,
-                connections,
-            );
-        }
-        // Whoever crowds the public sockets keeps nobody off the admin socket.
-        let apart = Arc::new(connections.apart(Limits::default()));
-        attend(
-            self.admin,
-            ListenerName::admin(),
-            Arc::clone(admin) as _,
-            &apart,
-        );
-        for listener in self.monitoring {
-            listening.spawn(monitoring.serve(listener, connections, stopped.clone()));
-        }
-        self.locks
+        Ok(())
     }
 
+    /// Serves from these, and from no others any more. What is served by the same name goes on
+    /// without a gap; connections of others drain.
+    pub(super) fn replace(&mut self, prepared: Prepared, endpoints: &Endpoints) {
+        let mut before = std::mem::take(&mut self.open);
+        for door in prepared.0 {
+            let is_same = |it: &Door| {
+                Arc::ptr_eq(&it.listener, &door.listener) && it.wanted.name == door.wanted.name
+            };
+            let serving = match before.iter().position(is_same) {
+                Some(place) => before.swap_remove(place).serving,
+                None => Some(self.serve(&door, endpoints)),
+            };
+            self.open.push(Door { serving, ..door });
+        }
+        while self.serving.try_join_next().is_some() {}
+    }
+
+    fn serve(&mut self, door: &Door, endpoints: &Endpoints) -> watch::Sender<bool> {
+        let (stop, stopped) = watch::channel(false);
+        let (listener, name) = (Arc::clone(&door.listener), door.wanted.name.clone());
+        let connections = Arc::clone(&endpoints.connections);
+        if name == ListenerName::admin() {
+            let (admin, apart) = (Arc::clone(&endpoints.admin), Arc::clone(&endpoints.apart));
+            self.serving
+                .spawn(serve::serve(listener, name, admin, apart, stopped));
+        } else if name == ListenerName::imds() {
+            let imds = Arc::clone(&endpoints.imds);
+            self.serving
+                .spawn(serve::serve(listener, name, imds, connections, stopped));
+        } else if name == ListenerName::metrics() {
+            let monitoring = Arc::clone(&endpoints.monitoring);
+            let monitored = Arc::clone(&endpoints.monitored);
+            self.serving
+                .spawn(serve::serve(listener, name, monitoring, monitored, stopped));
+        } else {
+            let public = Arc::clone(&endpoints.public);
+            self.serving
+                .spawn(serve::serve(listener, name, public, connections, stopped));
+        }
+        stop
+    }
+
+    /// Completes only when one of those who take connections has panicked.
+    pub(super) async fn broken(&mut self) {
+        while let Some(ended) = self.serving.join_next().await {
+            if ended.is_err() {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// Takes no more connections, and waits for those under way to drain.
+    pub(super) async fn close(&mut self) {
+        self.open.clear();
+        while self.serving.join_next().await.is_some() {}
+    }
+
+    /// What a replacement by `prepared` opens, keeps and closes.
+    pub(super) fn changes(&self, prepared: &Prepared) -> Changes {
+        let is_in = |doors: &[Door], door: &Door| {
+            doors.iter().any(|it| {
+                it.wanted.name == door.wanted.name && it.wanted.place.is_where(&door.wanted.place)
+            })
+        };
+        let shown = |door: &Door| door.wanted.to_string();
+        let (kept, opened): (Vec<_>, Vec<_>) =
+            (prepared.0.iter()).partition(|door| is_in(&self.open, door));
+        let closed = self.open.iter().filter(|door| !is_in(&prepared.0, door));
+        Changes {
+            opened: opened.into_iter().map(shown).collect(),
+            kept: kept.into_iter().map(shown).collect(),
+            closed: closed.map(shown).collect(),
+        }
+    }
+
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        tcp_addresses(&self.open, |_| true).collect()
+    }
+}
+
+/// Sockets by what a replacement does to them.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) opened: Vec<String>,
+    pub(super) kept: Vec<String>,
+    pub(super) closed: Vec<String>,
+}
+
+impl Prepared {
     /// The addresses of all TCP sockets.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        let public = self.public.iter().map(|(_, listener)| listener);
-        let all = public.chain(&self.imds).chain(&self.monitoring);
-        all.filter_map(Listener::tcp_address).collect()
+        tcp_addresses(&self.0, |_| true).collect()
     }
 
     /// Where the HTTP endpoint is, as clients write it.
     pub(super) fn url(&self) -> Option<String> {
-        let mut listeners = self.public.iter().map(|(_, listener)| listener);
-        let address = listeners.find_map(Listener::tcp_address)?;
+        let address = tcp_addresses(&self.0, |name| *name == ListenerName::http()).next()?;
         Some(format!("http://{address}"))
     }
 
     /// The addresses of the listeners for what monitors credd.
     pub(super) fn monitoring(&self) -> Vec<SocketAddr> {
-        let all = self.monitoring.iter();
-        all.filter_map(Listener::tcp_address).collect()
+        tcp_addresses(&self.0, |name| *name == ListenerName::metrics()).collect()
     }
 
     /// The addresses of the IMDS endpoint.
     pub(super) fn imds(&self) -> Vec<SocketAddr> {
-        self.imds.iter().filter_map(Listener::tcp_address).collect()
+        tcp_addresses(&self.0, |name| *name == ListenerName::imds()).collect()
     }
 }
 
-async fn tcp(
-    handed_over: &mut HandedOver,
-    door: TcpDoor,
-    address: SocketAddr,
-) -> Result<Listener, BindError> {
-    match handed_over.take_tcp(door, address) {
-        Some(listener) => Listener::inherited_tcp(listener),
-        None => Listener::tcp(address).await,
+fn tcp_addresses(
+    doors: &[Door],
+    is_meant: impl Fn(&ListenerName) -> bool,
+) -> impl Iterator<Item = SocketAddr> {
+    let meant = doors.iter().filter(move |door| is_meant(&door.wanted.name));
+    meant.filter_map(|door| door.listener.tcp_address())
+}
+
+impl Door {
+    async fn open(wanted: Wanted, handed_over: &HandedOver) -> Result<Self, StartError> {
+        let (listener, lock) = match &wanted.place {
+            Place::Tcp(address) if let Some(socket) = handed_over.at_address(*address) => {
+                (Listener::inherited_tcp(socket)?, None)
+            }
+            // Its lock is a matter of whoever holds it.
+            Place::Unix { path, .. } if let Some(socket) = handed_over.at_path(path) => {
+                (Listener::inherited_unix(socket)?, None)
+            }
+            Place::Tcp(address)
+                if wanted.name == ListenerName::metrics() && !address.ip().is_loopback() =>
+            {
+                (Listener::beyond(*address).await?, None)
+            }
+            Place::Tcp(address) => (Listener::tcp(*address).await?, None),
+            Place::Unix {
+                path,
+                access,
+                is_outside,
+            } => {
+                let lock = is_outside.then(|| lock(path)).transpose()?;
+                (Listener::unix(path, *access)?, lock)
+            }
+        };
+        Ok(Self {
+            wanted,
+            listener: Arc::new(listener),
+            lock: lock.map(Arc::new),
+            serving: None,
+        })
+    }
+
+    /// Nobody's where that says nothing.
+    fn access(&self) -> Access {
+        match &self.wanted.place {
+            Place::Unix { access, .. } => *access,
+            Place::Tcp(_) => Access::PRIVATE,
+        }
     }
 }
 

@@ -12,7 +12,10 @@ use super::runtime_directory;
 use crate::serve::{self, Config, OwnSocket};
 use crate::systemd::{Inherited, TcpDoor, TcpSocket, UnixDoor, UnixSocket};
 
-/// Sockets that are handed over, each of which the config means.
+/// Sockets that are handed over.
+///
+/// They are kept for as long as the daemon runs, as the service manager keeps them, and have to be
+/// meant by each config.
 #[derive(Debug, Default)]
 pub(super) struct HandedOver {
     tcp: Vec<TcpSocket>,
@@ -42,45 +45,46 @@ impl fmt::Display for Mismatch {
 impl std::error::Error for Mismatch {}
 
 impl HandedOver {
-    /// Takes what is handed over into `config`, whose usual HTTP address and public socket give way
-    /// to it. What is written there does not.
-    pub(super) fn into(
+    pub(super) fn of(inherited: &mut Inherited) -> Self {
+        Self {
+            tcp: take(&mut inherited.tcp),
+            unix: take(&mut inherited.unix),
+        }
+    }
+
+    /// Says so in `config`, whose usual HTTP address and public socket give way to what is handed
+    /// over. What is written there does not.
+    pub(super) fn is_meant_by(
+        &self,
         config: &mut Config,
         runtime_directory: &Path,
-        inherited: &mut Inherited,
-    ) -> Result<Self, Mismatch> {
-        let (tcp, unix) = (take(&mut inherited.tcp), take(&mut inherited.unix));
+    ) -> Result<(), Mismatch> {
         let addresses = |door| {
-            let of_door = tcp.iter().filter(move |socket| socket.door == door);
+            let of_door = self.tcp.iter().filter(move |socket| socket.door == door);
             of_door.map(|socket| socket.address).collect::<Vec<_>>()
         };
         http(config, addresses(TcpDoor::Http))?;
         imds(config, &addresses(TcpDoor::Imds))?;
-        for UnixSocket { door, path, .. } in &unix {
+        for UnixSocket { door, path, .. } in &self.unix {
             match door {
                 UnixDoor::Public => public(config, runtime_directory, path)?,
                 UnixDoor::Admin => admin(runtime_directory, path)?,
                 UnixDoor::Own(name) => own(config, name, path)?,
             }
         }
-        Ok(Self { tcp, unix })
+        Ok(())
     }
 
     /// The socket at `address`, if it is one of these.
-    pub(super) fn take_tcp(
-        &mut self,
-        door: TcpDoor,
-        address: SocketAddr,
-    ) -> Option<std::net::TcpListener> {
-        let is_it = |socket: &TcpSocket| socket.door == door && socket.address == address;
-        let at = self.tcp.iter().position(is_it)?;
-        Some(self.tcp.swap_remove(at).listener)
+    pub(super) fn at_address(&self, address: SocketAddr) -> Option<&std::net::TcpListener> {
+        let socket = self.tcp.iter().find(|socket| socket.address == address)?;
+        Some(&socket.listener)
     }
 
     /// The same for the Unix socket at `path`.
-    pub(super) fn take_unix(&mut self, path: &Path) -> Option<std::os::unix::net::UnixListener> {
-        let at = self.unix.iter().position(|socket| socket.path == path)?;
-        Some(self.unix.swap_remove(at).listener)
+    pub(super) fn at_path(&self, path: &Path) -> Option<&std::os::unix::net::UnixListener> {
+        let socket = self.unix.iter().find(|socket| socket.path == path)?;
+        Some(&socket.listener)
     }
 
     pub(super) fn has_public(&self) -> bool {
@@ -274,8 +278,9 @@ mod tests {
         let mut inherited = Inherited::default();
         inherited.tcp = tcp;
         inherited.unix = unix;
-        let taken = HandedOver::into(config, Path::new("/run/credd"), &mut inherited);
-        taken.map(drop).map_err(|mismatch| mismatch.to_string())
+        let handed_over = HandedOver::of(&mut inherited);
+        let taken = handed_over.is_meant_by(config, Path::new("/run/credd"));
+        taken.map_err(|mismatch| mismatch.to_string())
     }
 
     #[test]

@@ -26,8 +26,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Subjects {
     pub(super) identities: BTreeMap<IdentityName, SnapshotReader>,
-    /// What else an operator should see, ahead of how they do.
-    pub(super) note: Option<String>,
+    /// What else an operator should see.
+    pub(super) note: Option<&'static str>,
 }
 
 pub(super) struct Herald {
@@ -77,8 +77,8 @@ impl Herald {
         let identities = snapshots.iter().map(|(name, it)| (*name, &***it));
         let identities: Vec<_> = identities.collect();
         let line = standing::line(&identities, &self.challenges.list(), now);
-        let line = match &subjects.note {
-            Some(note) => format!("{note}; {line}"),
+        let line = match subjects.note {
+            Some(note) => format!("{line}; {note}"),
             None => line,
         };
         if line != *shown {

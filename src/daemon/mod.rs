@@ -5,6 +5,7 @@ mod doors;
 mod folder;
 mod handover;
 mod herald;
+mod reload;
 pub mod runtime_directory;
 pub mod sandbox;
 pub mod signals;
@@ -18,7 +19,6 @@ pub mod watchdog;
 
 use std::fmt;
 use std::future::Future;
-use std::mem::take;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,25 +33,28 @@ use crate::challenge::{Challenges, UsedCodes};
 use crate::clock::{SharedClock, timeout};
 use crate::config::{self, Config};
 use crate::environment::Environment;
-use crate::http::{Client, Proxies, Roots};
+use crate::http::{Client, OwnAddresses, Proxies, Roots};
 use crate::identity::IdentityName;
 use crate::os::{memory, process};
 use crate::providers::Surroundings;
 use crate::random::{self, Draws};
 use crate::refresh::{self, Identities, Kept, Opened};
 use crate::serve::{
-    Admin, BindError, Connections, Imds, ImdsConfig, ImdsTerms, InForce, Limits, Monitoring,
-    Public, Site, Terms, TokenOrders, Untold, Witness,
+    Admin, Admins, BindError, Connections, ImdsTerms, InForce, ReloadOrders, Site, Terms,
+    TokenFile, Untold, Witness,
 };
 use crate::systemd::Inherited;
-use announcer::Announcer;
-use doors::{Doors, Endpoints};
+use announcer::{Announcer, Duties};
+use doors::{Admitted, Doors, Endpoints, Prepared};
 use handover::{HandedOver, Mismatch};
+use reload::Reloader;
 use runtime_directory::RuntimeDirectory;
+use sandbox::Confinement;
 use state_keeper::{Outlasting, StateKeeper};
 use supervision::Supervision;
 use token_keeper::TokenKeeper;
 
+pub use reload::ConfigFile;
 pub use unusable::Unusable;
 
 /// What is left of the audit log at the end may take this long to write.
@@ -61,10 +64,14 @@ const AUDIT_END: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Parts {
     pub config: Config,
+    /// Where the config is read anew, if it is in a file.
+    pub config_file: Option<ConfigFile>,
     pub environment: Arc<Environment>,
     /// The ends that the audit log may leave by.
     pub outlets: audit::Outlets,
     pub runtime_directory: PathBuf,
+    /// What the process has given up for good.
+    pub confinement: Confinement,
     /// What the service manager has handed over.
     pub inherited: Inherited,
     /// Whether this host is an EC2 instance.
@@ -76,23 +83,14 @@ pub struct Parts {
 
 /// A daemon whose sockets are bound and whose identities are about to be refreshed.
 pub struct Daemon {
-    site: Arc<Site>,
-    imds: Arc<Imds>,
-    surroundings: Surroundings,
-    identities: Opened,
+    reloader: Reloader,
+    /// Bound, and not served from yet.
+    doors: Prepared,
     begun: mpsc::UnboundedReceiver<Kept>,
-    doors: Doors,
-    limits: Limits,
-    witness: Witness,
     announcer: Announcer,
-    supervision: Supervision,
     audit_writer: audit::Writer,
-    clock: SharedClock,
     token_keeper: TokenKeeper,
-    token_orders: TokenOrders,
     state_keeper: StateKeeper,
-    /// Keeps the directory ours.
-    _directory: RuntimeDirectory,
 }
 
 /// Why a daemon cannot start. Nothing of another instance has been touched then.
@@ -150,93 +148,159 @@ impl From<Untold> for StartError {
     }
 }
 
+/// Everything that only one instance may have, and what says whether it may.
+struct Claimed {
+    witness: Witness,
+    policy: Policy,
+    directory: Arc<RuntimeDirectory>,
+    audit: (audit::Audit, audit::Writer),
+    handed_over: HandedOver,
+    admitted: Admitted,
+    doors: Prepared,
+}
+
+impl Claimed {
+    /// In the order in which a failure does the least harm: the directory, the ports, then the
+    /// names of the sockets. What is handed over is taken into `config`.
+    async fn by(
+        config: &mut Config,
+        directory: PathBuf,
+        inherited: &mut Inherited,
+        outlets: audit::Outlets,
+    ) -> Result<Self, StartError> {
+        let handed_over = HandedOver::of(inherited);
+        handed_over.is_meant_by(&mut config.serve, &directory)?;
+        let witness = Witness::default();
+        witness.suffices_for(&config.allow, &config.serve.tcp_addresses())?;
+        let policy = policy_of(config);
+        let directory = Arc::new(RuntimeDirectory::claim(directory)?);
+        let audit = audit::open(&config.audit, outlets, random::bytes())?;
+        let admitted = Admitted::to(
+            &directory,
+            &config.serve,
+            &policy,
+            &config.tokens,
+            &handed_over,
+        )?;
+        directory.let_in(admitted.passage)?;
+        let wanted = doors::wanted(&config.serve, &directory, admitted);
+        Ok(Self {
+            doors: Doors::default().prepare(wanted, &handed_over).await?,
+            handed_over,
+            witness,
+            policy,
+            directory,
+            audit,
+            admitted,
+        })
+    }
+}
+
 impl Daemon {
-    /// Claims everything that only one instance may have, in the order in which a failure does
-    /// the least harm: the directory, the ports, then the names of the sockets.
+    /// Binds all that the config wants. Nobody is served before [`Self::run`].
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one line after the other, each part is made of those before it"
+    )]
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let Parts {
             mut config,
+            config_file: file,
             environment,
             outlets,
             runtime_directory,
+            confinement,
             mut inherited,
             is_on_ec2,
             clock,
             draws,
         } = parts;
-        let handed_over = HandedOver::into(&mut config.serve, &runtime_directory, &mut inherited)?;
-        let witness = Witness::default();
-        witness.suffices_for(&config.allow, &config.serve.tcp_addresses())?;
-        let policy = policy(&mut config);
-        let directory = RuntimeDirectory::claim(runtime_directory)?;
-        let (audit, audit_writer) = audit::open(&config.audit, outlets, random::bytes())?;
-        let doors = Doors::open(&config, &directory, &policy, handed_over).await?;
-        let (token_keeper, token_orders) =
-            TokenKeeper::open(&directory, config.tokens, Arc::clone(&clock))?;
-        let outlasting = Outlasting::open(&mut inherited, &environment, &clock);
-        let challenges = challenges(&config.challenges, &directory, &clock);
-        let announcer = Announcer::new(&challenges, config.challenges.hook, &environment, &clock);
+        let ours = Claimed::by(&mut config, runtime_directory, &mut inherited, outlets).await?;
         let supervision = Supervision::by(&environment);
+        let (audit, audit_writer) = ours.audit;
+        let own = OwnAddresses::from(ours.doors.addresses());
+        let (token_keeper, token_orders, tokens) =
+            TokenKeeper::open(&ours.directory, config.tokens.clone(), &clock)?;
+        let challenges = challenges(&config.challenges, &ours.directory, &clock);
+        let (announcer, duties) =
+            Announcer::new(&challenges, Duties::of(&config), &environment, &clock);
+        let outlasting = Outlasting::open(&mut inherited, &environment, &clock);
+        let surroundings = surroundings(environment, own.clone(), Arc::clone(&clock));
         let surroundings = Surroundings {
             is_on_ec2,
-            ..outlasting.known_to(surroundings(
-                environment,
-                doors.addresses(),
-                Arc::clone(&clock),
-            ))
+            ..outlasting.known_to(surroundings)
         }
         .with_challenges(Arc::clone(&challenges));
-        let links = config.identities.clone();
         let parts = refresh::Parts {
             surroundings: surroundings.clone(),
             draws,
             pulse: supervision.pulse.clone(),
             ledger: outlasting.ledger,
         };
-        let (identities, begun) = Identities::open_all(config.identities, parts);
-        supervision.tell_of(identities.readers());
+        let (identities, begun) = Identities::open_all(config.identities.clone(), parts);
+        supervision.tell_of(identities.readers(), None);
+        let connections = Connections::new(Arc::clone(&clock), config.serve.limits, ours.witness)
+            .watched_by(supervision.pulse.clone())
+            .counted(Arc::clone(&surroundings.metrics));
+        connections.change(config.serve.limits, ours.policy.known_users());
+        let files = token_keeper.files();
+        let terms = terms_of(
+            &config,
+            ours.policy,
+            &identities,
+            ours.admitted,
+            &ours.doors,
+            files,
+        );
         let site = Arc::new(Site {
             began: clock.boot(),
-            clock: Arc::clone(&clock),
-            terms: InForce::new(Terms {
-                identities: identities.readers(),
-                links,
-                policy,
-                admins: doors.admins,
-                url: doors.url(),
-                token_files: token_keeper.files(),
-                imds: config.serve.imds.map(|imds| imds_terms(imds, &doors)),
-            }),
+            started: clock.now(),
+            clock,
+            terms: InForce::new(terms),
             tokens: token_keeper.tokens(),
             audit,
             metrics: Arc::clone(&surroundings.metrics),
-            started: clock.now(),
             challenges,
         });
-        let imds = Arc::new(Imds::new(Arc::clone(&site), &outlasting.keys.imds));
-        Ok(Self {
-            site,
-            imds,
+        let (reloads, orders) = ReloadOrders::new();
+        let admin = Admin {
+            site: Arc::clone(&site),
             surroundings,
+            tokens: token_orders,
+            reloads,
+        };
+        let reloader = Reloader {
+            endpoints: Endpoints::of(&site, &outlasting.keys.imds, admin, connections),
+            site,
+            file,
+            config,
+            directory: ours.directory,
+            confinement,
+            admitted: ours.admitted,
+            doors: Doors::default(),
             identities,
-            begun,
-            doors,
-            limits: config.serve.limits,
-            witness,
-            announcer,
+            tokens,
+            audit: audit_writer.redirection(),
+            own,
             supervision,
+            handed_over: ours.handed_over,
+            duties,
+            orders,
+        };
+        Ok(Self {
+            reloader,
+            doors: ours.doors,
+            begun,
+            announcer,
             audit_writer,
-            clock,
             token_keeper,
-            token_orders,
             state_keeper: outlasting.keeper,
-            _directory: directory,
         })
     }
 
     /// What is served, for whoever runs the daemon inside a program of their own.
     pub fn site(&self) -> &Arc<Site> {
-        &self.site
+        &self.reloader.site
     }
 
     /// Where the IMDS endpoint listens.
@@ -249,48 +313,41 @@ impl Daemon {
         self.doors.monitoring()
     }
 
+    /// The way to order reloads.
+    pub fn reloads(&self) -> ReloadOrders {
+        self.reloader.endpoints.admin.reloads.clone()
+    }
+
     /// Runs until `stop` completes, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
-        let (stopping, stopped) = watch::channel(false);
-        let connections = Connections::new(Arc::clone(&self.clock), self.limits, self.witness)
-            .knowing(self.site.terms.load().policy.known_users())
-            .watched_by(self.supervision.pulse.clone())
-            .counted(Arc::clone(&self.site.metrics));
-        let connections = Arc::new(connections);
-        let site = || Arc::clone(&self.site);
-        let endpoints = Endpoints {
-            public: Arc::new(Public { site: site() }),
-            imds: self.imds,
-            monitoring: Arc::new(Monitoring {
-                site: site(),
-                beyond_this_host: self.doors.may_be_monitored_from_beyond,
-            }),
-            admin: Arc::new(Admin {
-                site: site(),
-                surroundings: self.surroundings,
-                tokens: self.token_orders,
-            }),
-        };
-        let ended = connections.ended();
-        let mut listening = JoinSet::new();
-        let _locks = self
-            .doors
-            .attend(&mut listening, &endpoints, &connections, &stopped);
+        self.run_until(stop, std::future::pending()).await
+    }
 
+    /// The same, but no longer drains once `hurry` completes as well.
+    pub async fn run_until(
+        self,
+        stop: impl Future<Output = ()>,
+        hurry: impl Future<Output = ()>,
+    ) -> Result<(), TaskEnded> {
+        let mut reloader = self.reloader;
+        let site = Arc::clone(&reloader.site);
+        let clock = Arc::clone(&site.clock);
+        reloader.doors.replace(self.doors, &reloader.endpoints);
+        let ended = reloader.endpoints.connections.ended();
         let mut keeping = JoinSet::new();
-        keeping.spawn(give_memory_back(Arc::clone(&self.clock), ended));
+        keeping.spawn(give_memory_back(Arc::clone(&clock), ended));
         keeping.spawn(self.announcer.run());
-        self.supervision
-            .begin(&mut keeping, &self.site.challenges, &self.clock);
+        let supervision = &reloader.supervision;
+        supervision.begin(&mut keeping, &site.challenges, &clock);
         let mut auditing = JoinSet::new();
-        auditing.spawn(self.audit_writer.run(Arc::clone(&self.clock)));
+        auditing.spawn(self.audit_writer.run(Arc::clone(&clock)));
         keeping.spawn(self.token_keeper.run());
+        let (stopping, stopped) = watch::channel(false);
         keeping.spawn(self.state_keeper.run(stopped));
-        let _identities = self.identities;
         keeping.spawn(keep(self.begun));
         tracing::info!(
-            url = self.site.terms.load().url,
-            identities = self.site.terms.load().identities.len(),
+            url = site.terms.load().url,
+            identities = site.terms.load().identities.len(),
             version = env!("CARGO_PKG_VERSION"),
             "ready to serve"
         );
@@ -299,36 +356,62 @@ impl Daemon {
         // the process should start it again, rather than let credentials run out unseen.
         let outcome = tokio::select! {
             () = stop => Ok(()),
+            () = reloader.run() => Err(TaskEnded),
             _ = keeping.join_next() => Err(TaskEnded),
             _ = auditing.join_next() => Err(TaskEnded),
-            _ = listening.join_next() => Err(TaskEnded),
         };
         tracing::info!("stopping: answers under way are finished");
-        let _ = self.supervision.notifier.stopping();
+        let _ = reloader.supervision.notifier.stopping();
         let _ = stopping.send(true);
-        while listening.join_next().await.is_some() {}
-        self.site.audit.close();
-        let written = timeout(&*self.clock, AUDIT_END, auditing.join_next()).await;
-        if written.is_err() {
-            tracing::error!("the end of the audit log is lost: it takes too long to write");
+        let drained = async {
+            reloader.doors.close().await;
+            site.audit.close();
+            let written = timeout(&*clock, AUDIT_END, auditing.join_next()).await;
+            if written.is_err() {
+                tracing::error!("the end of the audit log is lost: it takes too long to write");
+            }
+        };
+        tokio::select! {
+            biased;
+            () = drained => tracing::info!("stopped"),
+            () = hurry => tracing::warn!("stopped at once, as a second signal asks"),
         }
-        tracing::info!("stopped");
         outcome
     }
 }
 
-/// The rules of `config`, which has them no more.
-fn policy(config: &mut Config) -> Policy {
-    let names = config.identities.keys();
-    let names = names.filter(|name| !name.is_narrowed()).cloned().collect();
-    Policy::new(take(&mut config.allow), process::effective_uid(), names)
+/// Who may have what, by the config.
+fn policy_of(config: &Config) -> Policy {
+    let names = config.identities.keys().filter(|name| !name.is_narrowed());
+    let owner = process::effective_uid();
+    Policy::new(config.allow.clone(), owner, names.cloned().collect())
 }
 
-fn imds_terms(imds: ImdsConfig, doors: &Doors) -> ImdsTerms {
-    ImdsTerms {
-        identity: imds.identity,
-        region: imds.region,
-        hosts: doors.imds().iter().map(SocketAddr::ip).collect(),
+/// What the config says about serving.
+fn terms_of(
+    config: &Config,
+    policy: Policy,
+    identities: &Opened,
+    admitted: Admitted,
+    doors: &Prepared,
+    token_files: Vec<TokenFile>,
+) -> Terms {
+    Terms {
+        identities: identities.readers(),
+        links: config.identities.clone(),
+        policy,
+        admins: Admins {
+            owner: process::effective_uid(),
+            group: admitted.admins,
+        },
+        url: doors.url(),
+        token_files,
+        imds: config.serve.imds.as_ref().map(|imds| ImdsTerms {
+            identity: imds.identity.clone(),
+            region: imds.region.clone(),
+            hosts: doors.imds().iter().map(SocketAddr::ip).collect(),
+        }),
+        may_be_monitored_from_beyond: config.serve.metrics.beyond_this_host,
     }
 }
 
@@ -350,7 +433,7 @@ fn challenges(
 /// addresses that this process listens on, is ever asked.
 pub fn surroundings(
     environment: Arc<Environment>,
-    own: Vec<SocketAddr>,
+    own: impl Into<OwnAddresses>,
     clock: SharedClock,
 ) -> Surroundings {
     let roots = match environment.variable("AWS_CA_BUNDLE") {
@@ -380,7 +463,7 @@ impl fmt::Debug for Daemon {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Daemon")
-            .field("site", &self.site)
+            .field("site", &self.reloader.site)
             .finish_non_exhaustive()
     }
 }

@@ -138,6 +138,16 @@ pub(super) struct Passage {
     pub(super) to_tokens: bool,
 }
 
+impl Passage {
+    /// For those who have something to seek by either.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            to_sockets: self.to_sockets || other.to_sockets,
+            to_tokens: self.to_tokens || other.to_tokens,
+        }
+    }
+}
+
 impl Lock {
     /// Takes the lock of a socket that lies outside the runtime directory.
     pub fn of_socket(socket: &Path) -> Result<Self, Unusable> {

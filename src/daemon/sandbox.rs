@@ -1,5 +1,6 @@
 //! What the daemon gives up before it serves: as much as its config allows.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::audit::Destination;
@@ -34,14 +35,67 @@ impl Needs {
     }
 }
 
+/// What the process can still do, however its config changes.
+#[derive(Debug, Default)]
+pub struct Confinement {
+    /// Absent where it may write wherever its user may.
+    writable: Option<Vec<PathBuf>>,
+}
+
+/// A config that needs what was given up.
+#[derive(Debug)]
+pub enum GivenUp {
+    Writing(PathBuf),
+    Programs,
+}
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Writing(folder) => write!(
+                formatter,
+                "credd has given up the right to write below {}, which the config now needs",
+                folder.display()
+            ),
+            Self::Programs => formatter.write_str(
+                "credd has given up the right to write anywhere, and the programs that the config \
+                 now has it run would not have it either",
+            ),
+        }?;
+        formatter.write_str("; restart credd, which does so by the config that it finds then")
+    }
+}
+
+impl std::error::Error for GivenUp {}
+
+impl Confinement {
+    /// Whether a config with these needs can be used.
+    pub(super) fn allows(&self, needs: &Needs) -> Result<(), GivenUp> {
+        let Some(writable) = &self.writable else {
+            return Ok(());
+        };
+        if needs.runs_programs {
+            return Err(GivenUp::Programs);
+        }
+        let is_given_up = |folder: &&PathBuf| !writable.iter().any(|it| folder.starts_with(it));
+        match needs.writable.iter().find(is_given_up) {
+            Some(folder) => Err(GivenUp::Writing(folder.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Gives up the rest, for good, and says so. To be called while there is one thread, since each
 /// gives up its own. What fails is warned of and does no harm.
-pub fn enter(needs: &Needs) {
+pub fn enter(needs: &Needs) -> Confinement {
     let no_new_privileges = sandbox::renounce_privileges();
     let landlock = if needs.runs_programs {
         Outcome::LeftOut("the config has programs run")
     } else {
         sandbox::confine_writing(&needs.writable)
+    };
+    let confinement = Confinement {
+        writable: matches!(landlock, Outcome::Active).then(|| needs.writable.clone()),
     };
     let system_calls = sandbox::filter_system_calls();
     tracing::info!(%no_new_privileges, seccomp = %system_calls, %landlock, "sandbox");
@@ -54,6 +108,7 @@ pub fn enter(needs: &Needs) {
             tracing::warn!(%error, "cannot use {what}: credd runs without");
         }
     }
+    confinement
 }
 
 #[cfg(test)]

@@ -23,15 +23,14 @@ impl Signal {
         Ok(Self(UnixStream::from_std(read)?))
     }
 
-    /// Waits for the next arrival. Several that come at once may count as one, as the kernel
-    /// counts them.
+    /// Waits for the next arrival.
     pub async fn next(&mut self) {
         poll_fn(|context| self.poll_next(context)).await;
     }
 
     /// Like [`next`](Self::next), for whoever waits for several.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut bytes = [0u8; 16];
+        let mut bytes = [0u8; 1];
         match Pin::new(&mut self.0).poll_read(context, &mut ReadBuf::new(&mut bytes)) {
             Poll::Ready(Ok(())) => Poll::Ready(()),
             Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
@@ -55,6 +54,19 @@ pub fn termination(also: Option<i32>) -> io::Result<impl Future<Output = ()>> {
             () = terminate.next() => {}
             () = interrupt.next() => {}
             () = other => {}
+        }
+    })
+}
+
+/// Completes once this process was told to end, and then again: whoever asks twice is in a hurry.
+pub fn second_termination() -> io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (Signal::new(SIGTERM)?, Signal::new(SIGINT)?);
+    Ok(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                () = terminate.next() => {}
+                () = interrupt.next() => {}
+            }
         }
     })
 }

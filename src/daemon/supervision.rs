@@ -36,9 +36,13 @@ impl Supervision {
         }
     }
 
-    /// Whom the service manager is told of from now on.
-    pub(super) fn tell_of(&self, identities: BTreeMap<IdentityName, SnapshotReader>) {
-        self.subjects.send_modify(|it| it.identities = identities);
+    /// Whom the service manager is told of from now on, and what else an operator should see.
+    pub(super) fn tell_of(
+        &self,
+        identities: BTreeMap<IdentityName, SnapshotReader>,
+        note: Option<&'static str>,
+    ) {
+        self.subjects.send_replace(Subjects { identities, note });
     }
 
     /// Runs the tasks, which never end, among `tasks`.

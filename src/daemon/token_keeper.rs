@@ -1,16 +1,16 @@
 //! The task that keeps tokens valid, replaces them in time, and takes them back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::runtime_directory::{self, RuntimeDirectory};
 use super::token_file::{self, Dated, MOST, TokenFile};
 use super::unusable::Unusable;
-use crate::api::{TokenReport, TokensReport};
+use crate::api::{TokenChanges, TokenReport, TokensReport};
 use crate::authz::{Bearer, Lease, Life, Rotation, TokenName, Tokens};
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::TokenSettings;
@@ -28,6 +28,69 @@ pub(super) struct TokenKeeper {
     kept: BTreeMap<TokenName, Kept>,
     clock: SharedClock,
     orders: mpsc::Receiver<TokenOrder>,
+    reloads: mpsc::Receiver<Reload>,
+    directory: Arc<RuntimeDirectory>,
+}
+
+/// What a reload asks of the keeper, in two steps, so that nothing is taken from anybody before
+/// everything else is sure.
+enum Reload {
+    /// Keep these, too.
+    Adopt(
+        BTreeMap<TokenName, TokenSettings>,
+        oneshot::Sender<Result<Adopted, Unusable>>,
+    ),
+    /// Keep no others.
+    Retain(BTreeSet<TokenName>),
+}
+
+/// The way of a reload to the keeper.
+#[derive(Debug)]
+pub(super) struct TokenReloads(mpsc::Sender<Reload>);
+
+/// Tokens as a config has them.
+#[derive(Debug)]
+pub(super) struct Adopted {
+    pub(super) files: Vec<serve::TokenFile>,
+    pub(super) changes: TokenChanges,
+}
+
+impl TokenReloads {
+    /// Has those tokens kept that the settings name, besides those of before. Where one cannot be,
+    /// all stay as they are.
+    pub(super) async fn adopt(
+        &self,
+        settings: BTreeMap<TokenName, TokenSettings>,
+    ) -> Result<Adopted, Unusable> {
+        let (done, adopted) = oneshot::channel();
+        let _ = self.0.send(Reload::Adopt(settings, done)).await;
+        match adopted.await {
+            Ok(adopted) => adopted,
+            // The daemon ends.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Ends all tokens but those of `files`.
+    pub(super) async fn retain(&self, files: &[serve::TokenFile]) {
+        let names = files.iter().map(|file| file.name.clone()).collect();
+        let _ = self.0.send(Reload::Retain(names)).await;
+    }
+}
+
+/// There is always the token `default`.
+fn with_default(
+    mut settings: BTreeMap<TokenName, TokenSettings>,
+) -> BTreeMap<TokenName, TokenSettings> {
+    settings
+        .entry(TokenName::default())
+        .or_insert(TokenSettings {
+            group: None,
+            mode: 0o600,
+            rotate: None,
+            overlap: OVERLAP,
+        });
+    settings
 }
 
 /// One token.
@@ -49,38 +112,117 @@ impl TokenKeeper {
     /// the others. Those that the settings do not name are removed, but for the token `default`,
     /// which there always is.
     pub(super) fn open(
-        directory: &RuntimeDirectory,
-        mut settings: BTreeMap<TokenName, TokenSettings>,
-        clock: SharedClock,
-    ) -> Result<(Self, TokenOrders), Unusable> {
+        directory: &Arc<RuntimeDirectory>,
+        settings: BTreeMap<TokenName, TokenSettings>,
+        clock: &SharedClock,
+    ) -> Result<(Self, TokenOrders, TokenReloads), Unusable> {
         let tokens = Arc::new(Tokens::default());
         let (orders, received) = TokenOrders::new();
-        settings
-            .entry(TokenName::default())
-            .or_insert(TokenSettings {
-                group: None,
-                mode: 0o600,
-                rotate: None,
-                overlap: OVERLAP,
-            });
+        let (reloads, to_reload) = mpsc::channel(1);
+        let settings = with_default(settings);
         let folder = directory.tokens();
         let now = clock.now();
         token_file::remove_others(folder, |name| settings.contains_key(name))?;
         token_file::end_those_of_another_boot(folder, now)?;
-        let mut kept = BTreeMap::new();
-        for (name, settings) in settings {
-            let file = TokenFile::open(folder, &name, &settings)?;
-            let path = runtime_directory::token_file_of(directory.path(), &name);
-            let token = Kept::open(name.clone(), file, path, settings, &tokens, now)?;
-            kept.insert(name, token);
-        }
-        let keeper = Self {
+        let mut keeper = Self {
             tokens,
-            kept,
-            clock,
+            kept: BTreeMap::new(),
+            clock: Arc::clone(clock),
             orders: received,
+            reloads: to_reload,
+            directory: Arc::clone(directory),
         };
-        Ok((keeper, orders))
+        for (name, settings) in settings {
+            let token = keeper.take_up(&name, &settings, now)?;
+            keeper.kept.insert(name, token);
+        }
+        Ok((keeper, orders, TokenReloads(reloads)))
+    }
+
+    fn take_up(
+        &self,
+        name: &TokenName,
+        settings: &TokenSettings,
+        now: Timestamp,
+    ) -> Result<Kept, Unusable> {
+        let file = TokenFile::open(self.directory.tokens(), name, settings)?;
+        let path = runtime_directory::token_file_of(self.directory.path(), name);
+        Kept::open(
+            name.clone(),
+            file,
+            path,
+            settings.clone(),
+            &self.tokens,
+            now,
+        )
+    }
+
+    /// Takes up those tokens that are new or kept otherwise than before.
+    fn adopt(&mut self, settings: BTreeMap<TokenName, TokenSettings>) -> Result<Adopted, Unusable> {
+        let now = self.clock.now();
+        let settings = with_default(settings);
+        let mut changes = TokenChanges::default();
+        let mut taken_up = BTreeMap::new();
+        for (name, settings) in &settings {
+            let before = self.kept.get(name).map(|token| &token.settings);
+            let list = match before {
+                None => &mut changes.added,
+                Some(before) if before == settings => &mut changes.kept,
+                Some(_) => &mut changes.changed,
+            };
+            list.push(name.to_string());
+            if before == Some(settings) {
+                continue;
+            }
+            match self.take_up(name, settings, now) {
+                Ok(token) => {
+                    taken_up.insert(name.clone(), token);
+                }
+                Err(error) => {
+                    let tried = taken_up.into_keys().chain([name.clone()]);
+                    self.restore(tried.collect(), now);
+                    return Err(error);
+                }
+            }
+        }
+        let gone = self.kept.keys().filter(|name| !settings.contains_key(name));
+        changes.removed = gone.map(ToString::to_string).collect();
+        self.kept.extend(taken_up);
+        let files = self.files().into_iter();
+        Ok(Adopted {
+            files: files.filter(|it| settings.contains_key(&it.name)).collect(),
+            changes,
+        })
+    }
+
+    /// Keeps tokens as they were before somebody tried otherwise.
+    fn restore(&mut self, tried: Vec<TokenName>, now: Timestamp) {
+        for name in tried {
+            let Some(before) = self.kept.get(&name).map(|token| token.settings.clone()) else {
+                continue;
+            };
+            match self.take_up(&name, &before, now) {
+                Ok(token) => {
+                    self.kept.insert(name, token);
+                }
+                Err(error) => {
+                    tracing::error!(token = %name, %error, "cannot give the token back its file");
+                }
+            }
+        }
+        self.remove_others();
+    }
+
+    fn retain(&mut self, names: &BTreeSet<TokenName>) {
+        self.kept.retain(|name, _| names.contains(name));
+        self.remove_others();
+    }
+
+    fn remove_others(&self) {
+        let is_kept = |name: &TokenName| self.kept.contains_key(name);
+        if let Err(error) = token_file::remove_others(self.directory.tokens(), is_kept) {
+            tracing::error!(%error, "cannot remove the files of a token that is refused by now");
+        }
     }
 
     /// Those that are valid.
@@ -118,6 +260,13 @@ impl TokenKeeper {
             tokio::select! {
                 () = due => {}
                 () = jumps.next() => {}
+                Some(reload) = self.reloads.recv() => match reload {
+                    Reload::Adopt(settings, done) => {
+                        let adopted = self.adopt(settings);
+                        let _ = done.send(adopted);
+                    }
+                    Reload::Retain(names) => self.retain(&names),
+                },
                 Some(order) = self.orders.recv() => {
                     let outcome = self.obey(&order.action);
                     // Whoever asked may have left.

@@ -2,7 +2,7 @@
 //! with a proxy, and through it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use hyper::{Request, Uri};
@@ -17,11 +17,33 @@ use super::tunnel::tunnel;
 use super::{HttpError, Limits, Response, Route, Sending, Stage, Transport};
 use crate::clock::{SharedClock, timeout};
 
+/// The addresses that this process serves, and never asks.
+#[derive(Debug, Clone, Default)]
+pub struct OwnAddresses(Arc<Mutex<Vec<SocketAddr>>>);
+
+impl<T: Into<Vec<SocketAddr>>> From<T> for OwnAddresses {
+    fn from(addresses: T) -> Self {
+        Self(Arc::new(Mutex::new(addresses.into())))
+    }
+}
+
+impl OwnAddresses {
+    /// From now on these are the ones.
+    pub fn replace(&self, addresses: Vec<SocketAddr>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    fn contains(&self, address: &SocketAddr) -> bool {
+        let own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        own.contains(address)
+    }
+}
+
 /// The network.
 #[derive(Debug)]
 pub struct Client {
     clock: SharedClock,
-    own: Arc<[SocketAddr]>,
+    own: OwnAddresses,
     tls: Tls,
     roots: Roots,
     proxies: Proxies,
@@ -29,7 +51,7 @@ pub struct Client {
 
 impl Client {
     /// `own` are the addresses that credd serves, and never asks. Without proxies.
-    pub fn new(clock: SharedClock, own: impl Into<Arc<[SocketAddr]>>, roots: Roots) -> Self {
+    pub fn new(clock: SharedClock, own: impl Into<OwnAddresses>, roots: Roots) -> Self {
         Self {
             clock,
             own: own.into(),

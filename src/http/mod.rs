@@ -24,7 +24,7 @@ use bytes::Bytes;
 use hyper::{HeaderMap, Request, StatusCode};
 use zeroize::Zeroizing;
 
-pub use client::Client;
+pub use client::{Client, OwnAddresses};
 pub use error::{HttpError, Stage};
 pub use proxy::Proxies;
 pub use tls::Roots;

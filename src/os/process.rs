@@ -18,6 +18,10 @@ pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+pub fn effective_gid() -> u32 {
+    rustix::process::getegid().as_raw()
+}
+
 pub fn is_root() -> bool {
     effective_uid() == ROOT
 }

@@ -54,6 +54,25 @@ impl Link {
         }
     }
 
+    /// Whether people may be asked for codes for it.
+    pub fn asks_people(&self) -> bool {
+        match self {
+            Self::Profile(config) => config.mfa_code == CodeSource::Ask,
+            Self::SessionToken(config) => {
+                let mfa = config.mfa.as_ref();
+                mfa.is_some_and(|mfa| mfa.code == CodeSource::Ask)
+            }
+            Self::Environment
+            | Self::ProfileKeys(_)
+            | Self::Keys(_)
+            | Self::Process(_)
+            | Self::AssumeRole(_)
+            | Self::WebIdentity(_)
+            | Self::Container(_)
+            | Self::InstanceMetadata(_) => false,
+        }
+    }
+
     /// Whether a program may be run for it.
     pub fn runs_programs(&self) -> bool {
         let by_code = |code: &CodeSource| matches!(code, CodeSource::Command(_));

@@ -5,13 +5,14 @@
 //! in the files that say who it is. What only proves it to somebody else, such as a token that is
 //! replaced every hour, is not in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use super::chain::Link;
+use super::chain::{self, Link};
 use super::source::SourceIdentity;
+use crate::credentials::Warnings;
 use crate::environment::Environment;
 use crate::identity::IdentityName;
 use crate::os::files;
@@ -21,14 +22,18 @@ use crate::state::{Mark, Marker};
 /// As much as is read of any of the files, by whoever reads it.
 const FILE_BYTES: usize = 1024 * 1024;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Definition {
-    /// None for a hop that nobody named: equal ones are one.
-    name: Option<IdentityName>,
-    links: Vec<Link>,
-    is_served: bool,
-    /// The named identities that it is built on, however far away.
-    sources: BTreeMap<IdentityName, Vec<Link>>,
+    /// None for a hop that nobody named: equal ones are one. Named ones are as many as there are
+    /// names, however equal they are otherwise: each is refreshed, forgotten and logged by its own.
+    pub name: Option<IdentityName>,
+    pub links: Vec<Link>,
+    /// Whether long-lived keys are turned into a session, as they are before anybody gets them.
+    pub is_served: bool,
+    /// What it is derived from, all the way down.
+    sources: Vec<Self>,
+    /// When people are asked, where they are.
+    warnings: Option<Warnings>,
 }
 
 /// Something beside the config that says who an identity is.
@@ -38,42 +43,32 @@ enum Place {
 }
 
 impl Definition {
-    /// That of `source`, whose links are `links` in a config that has `named` identities;
-    /// `is_served` as clients get it, not as others are derived from it.
+    /// That of `source` in a config that has `named` identities, which has no loops, or this would
+    /// not end. Those that `feed` others are not served.
     pub fn of(
         source: &SourceIdentity,
-        links: &[Link],
-        is_served: bool,
         named: &BTreeMap<IdentityName, Vec<Link>>,
+        feed: &BTreeSet<IdentityName>,
+        warnings: Warnings,
     ) -> Self {
-        let mut sources = BTreeMap::new();
-        let mut left: Vec<&Link> = links.iter().collect();
-        while let Some(link) = left.pop() {
-            match link.from() {
-                None => {}
-                Some(SourceIdentity::Unnamed(links)) => left.extend(links),
-                Some(SourceIdentity::Named(name)) => {
-                    let links = named.get(name).map_or(&[][..], Vec::as_slice);
-                    if sources.insert(name.clone(), links.to_vec()).is_none() {
-                        left.extend(links);
-                    }
-                }
+        let (name, links) = match source {
+            SourceIdentity::Named(name) => {
+                let links = named.get(name).cloned().unwrap_or_default();
+                (Some(name.clone()), links)
             }
-        }
-        let name = match source {
-            SourceIdentity::Named(name) => Some(name.clone()),
-            SourceIdentity::Unnamed(_) => None,
+            SourceIdentity::Unnamed(links) => (None, links.clone()),
         };
+        let sources = links.iter().filter_map(Link::from);
         Self {
+            is_served: name.as_ref().is_some_and(|name| !feed.contains(name))
+                && chain::may_be_long_lived(&links),
+            sources: sources
+                .map(|it| Self::of(it, named, feed, warnings))
+                .collect(),
+            warnings: links.iter().any(Link::asks_people).then_some(warnings),
             name,
-            links: links.to_vec(),
-            is_served,
-            sources,
+            links,
         }
-    }
-
-    pub fn name(&self) -> Option<&IdentityName> {
-        self.name.as_ref()
     }
 
     /// Its mark as of now. None where one of the files cannot be read: then nobody can tell.
@@ -87,28 +82,12 @@ impl Definition {
         let is_aws = |(name, _): &(&str, &str)| name.starts_with("AWS_");
         let variables: Vec<_> = environment.variables().filter(is_aws).collect();
         let contents: Vec<&[u8]> = contents.iter().map(|it| it.as_slice()).collect();
-        let Self {
-            name,
-            links,
-            is_served,
-            sources,
-        } = self;
-        let itself = (name, links, is_served, sources);
-        Some(marker.mark(&("definition", itself, variables, contents)))
+        Some(marker.mark(&("definition", self, variables, contents)))
     }
 
-    /// Those of the sources that nobody named included.
     fn all_links(&self) -> Vec<&Link> {
-        let mut all: Vec<&Link> = self.links.iter().collect();
-        all.extend(self.sources.values().flatten());
-        let mut next = 0;
-        while let Some(link) = all.get(next) {
-            if let Some(SourceIdentity::Unnamed(links)) = link.from() {
-                all.extend(links);
-            }
-            next += 1;
-        }
-        all
+        let of_sources = self.sources.iter().flat_map(Self::all_links);
+        self.links.iter().chain(of_sources).collect()
     }
 }
 
@@ -186,8 +165,12 @@ mod tests {
         let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let environment = variables.iter().map(pair).collect();
         let billing = SourceIdentity::Named(name("billing"));
-        let definition = Definition::of(&billing, &named[&name("billing")], true, &named);
+        let definition = defined(&billing, &named);
         marked(&definition, &environment).unwrap()
+    }
+
+    fn defined(source: &SourceIdentity, named: &BTreeMap<IdentityName, Vec<Link>>) -> Definition {
+        Definition::of(source, named, &BTreeSet::new(), Warnings::default())
     }
 
     fn marked(definition: &Definition, environment: &Environment) -> Option<Mark> {
@@ -252,9 +235,9 @@ mod tests {
         });
         let hop = vec![role(SourceIdentity::Unnamed(vec![keys]), "middle")];
         let links = vec![role(SourceIdentity::Unnamed(hop), "billing")];
-        let source = SourceIdentity::Unnamed(links.clone());
+        let source = SourceIdentity::Unnamed(links);
         let mark = || {
-            let definition = Definition::of(&source, &links, false, &BTreeMap::new());
+            let definition = defined(&source, &BTreeMap::new());
             marked(&definition, &environment).unwrap()
         };
         let before = mark();
@@ -280,9 +263,10 @@ mod tests {
             }),
             other => other,
         };
-        let named = BTreeMap::from([(name("ops"), vec![keys])]);
+        let named = [("ops", keys), ("billing", narrowed)];
+        let named = named.map(|(it, link)| (name(it), vec![link]));
         let source = SourceIdentity::Named(name("billing"));
-        let definition = Definition::of(&source, &[narrowed], true, &named);
+        let definition = defined(&source, &named.into());
         let mark = || marked(&definition, &Environment::default());
         // Without the secret nobody can tell.
         assert_eq!(mark(), None);
@@ -293,15 +277,5 @@ mod tests {
             assert!(!seen.contains(&now), "{text}");
             seen.push(now);
         }
-    }
-
-    #[test]
-    fn identities_that_are_built_on_each_other_end() {
-        let from = |source: &str| SourceIdentity::Named(name(source));
-        let named = [
-            ("billing", role(from("ops"), "billing")),
-            ("ops", role(from("billing"), "ops")),
-        ];
-        assert_eq!(mark(&named, &[]), mark(&named, &[]));
     }
 }

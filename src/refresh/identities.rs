@@ -31,28 +31,29 @@ pub struct Parts {
     pub ledger: Ledger,
 }
 
-/// Who is kept.
+/// Who is kept, as one config has it.
 #[derive(Debug, Clone)]
-pub struct Identities(Arc<Keeping>);
+pub struct Identities {
+    generation: Arc<Generation>,
+    keeping: Arc<Keeping>,
+}
 
+/// What one config says.
 #[derive(Debug)]
-struct Keeping {
+struct Generation {
     named: BTreeMap<IdentityName, Vec<Link>>,
     /// Those that others are derived from.
     sources: BTreeSet<IdentityName>,
-    parts: Parts,
-    /// Equal unnamed ones are one. Named ones are as many as there are names, however equal they
-    /// are otherwise: each is refreshed, forgotten and logged by its own.
-    kept: Mutex<Vec<(SourceIdentity, Weak<Node>)>>,
-    begun: mpsc::UnboundedSender<Kept>,
 }
 
-/// What a kept identity is made of.
-struct Recipe {
-    name: IdentityName,
-    links: Vec<Link>,
-    /// Whether long-lived keys are turned into a session, as they are before anybody gets them.
-    is_served: bool,
+/// What outlasts it.
+#[derive(Debug)]
+struct Keeping {
+    parts: Parts,
+    /// Equal ones are one, also where a config that is on its way means the same as the one in
+    /// force.
+    kept: Mutex<Vec<(Definition, Weak<Node>)>>,
+    begun: mpsc::UnboundedSender<Kept>,
 }
 
 /// A refresher that runs as long as this lives.
@@ -83,14 +84,67 @@ impl Kept {
 
 /// The named identities, kept for as long as this lives.
 #[derive(Debug)]
-pub struct Opened(BTreeMap<IdentityName, Arc<Node>>);
+pub struct Opened {
+    named: BTreeMap<IdentityName, Arc<Node>>,
+    identities: Identities,
+}
+
+/// What becomes of identities when another config takes the place of the one in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub started: Vec<IdentityName>,
+    /// Made anew, since their definitions have changed or those of what they are derived from.
+    pub restarted: Vec<IdentityName>,
+    pub kept: Vec<IdentityName>,
+    pub ended: Vec<IdentityName>,
+}
 
 impl Opened {
     pub fn readers(&self) -> BTreeMap<IdentityName, SnapshotReader> {
-        let nodes = self.0.iter();
+        let nodes = self.named.iter();
         nodes
             .map(|(name, node)| (name.clone(), node.reader.clone()))
             .collect()
+    }
+
+    /// Opens what another config says. Identities that both define alike are the same, with all
+    /// that they hold; the others are made anew, beside those of before.
+    #[must_use]
+    pub fn reopened(&self, named: BTreeMap<IdentityName, Vec<Link>>) -> Self {
+        Identities::of(named, Arc::clone(&self.identities.keeping)).open_named()
+    }
+
+    /// What this changes in what was open `before`.
+    pub fn changes_from(&self, before: &Self) -> Changes {
+        let mut changes = Changes::default();
+        for (name, node) in &self.named {
+            let list = match before.named.get(name) {
+                None => &mut changes.started,
+                Some(earlier) if Arc::ptr_eq(node, earlier) => &mut changes.kept,
+                Some(_) => &mut changes.restarted,
+            };
+            list.push(name.clone());
+        }
+        let names = before.named.keys();
+        let ended = names.filter(|name| !self.named.contains_key(*name));
+        changes.ended = ended.cloned().collect();
+        changes
+    }
+
+    /// Waits until it is clear of each of these what becomes of it: it has credentials, or fails
+    /// in a way that no waiting mends.
+    pub async fn resolved(&self, names: impl Iterator<Item = &IdentityName>) {
+        for node in names.filter_map(|name| self.named.get(name)) {
+            node.reader.demand();
+            let now = || node.clock.now();
+            node.reader
+                .until(|snapshot| match snapshot.usable(now()) {
+                    Usable::Credentials(_) => true,
+                    Usable::Unavailable(failure) => !failure.class.may_pass(),
+                    Usable::Wait => false,
+                })
+                .await;
+        }
     }
 }
 
@@ -101,45 +155,59 @@ impl Identities {
         parts: Parts,
     ) -> (Opened, mpsc::UnboundedReceiver<Kept>) {
         let (begun, to_run) = mpsc::unbounded_channel();
-        let sources = named.values().flatten().filter_map(Link::built_on);
-        let sources = sources.cloned().collect();
-        let identities = Self(Arc::new(Keeping {
-            named,
-            sources,
+        let keeping = Keeping {
             parts,
             kept: Mutex::default(),
             begun,
-        }));
-        let opened = identities.0.named.keys().map(|name| {
-            let node = identities.node(&SourceIdentity::Named(name.clone()), name);
+        };
+        let opened = Self::of(named, Arc::new(keeping)).open_named();
+        (opened, to_run)
+    }
+
+    fn of(named: BTreeMap<IdentityName, Vec<Link>>, keeping: Arc<Keeping>) -> Self {
+        let sources = named.values().flatten().filter_map(Link::built_on);
+        let sources = sources.cloned().collect();
+        Self {
+            generation: Arc::new(Generation { named, sources }),
+            keeping,
+        }
+    }
+
+    fn open_named(self) -> Opened {
+        let open = |name: &IdentityName| {
+            let node = self.node(&SourceIdentity::Named(name.clone()), name);
             (name.clone(), node)
-        });
-        (Opened(opened.collect()), to_run)
+        };
+        Opened {
+            named: self.generation.named.keys().map(open).collect(),
+            identities: self,
+        }
     }
 
     fn node(&self, source: &SourceIdentity, on_behalf: &IdentityName) -> Arc<Node> {
-        let keeping = &*self.0;
-        if let Some(node) = keeping.known(source) {
+        let keeping = &*self.keeping;
+        let warnings = keeping.parts.surroundings.challenges.warnings();
+        let Generation { named, sources } = &*self.generation;
+        let definition = Definition::of(source, named, sources, warnings);
+        if let Some(node) = keeping.known(&definition) {
             return node;
         }
-        let Recipe {
-            name,
-            links,
-            is_served,
-        } = keeping.recipe(source, on_behalf);
-        let definition = Definition::of(source, &links, is_served, &keeping.named);
+        let name = definition.name.clone().unwrap_or_else(|| {
+            let name = IdentityName::parse(&format!("{on_behalf}.from"));
+            name.unwrap_or_else(|_| on_behalf.clone())
+        });
         let environment = Arc::clone(&keeping.parts.surroundings.environment);
-        let page = keeping.parts.ledger.page(definition, environment);
+        let page = (keeping.parts.ledger).page(definition.clone(), environment);
         // Not under the lock: a provider opens its own source.
         let context = Context {
             identity: name.clone(),
             surroundings: keeping.parts.surroundings.clone(),
             sources: Arc::new(self.clone()),
         };
-        let provider = if is_served {
-            chain::build_served(&links, &context)
+        let provider = if definition.is_served {
+            chain::build_served(&definition.links, &context)
         } else {
-            Box::new(chain::build(&links, &context))
+            Box::new(chain::build(&definition.links, &context))
         };
         let clock = Arc::clone(&keeping.parts.surroundings.clock);
         let draws = (keeping.parts.draws)(&name);
@@ -158,40 +226,20 @@ impl Identities {
         });
         let mut kept = keeping.lock();
         kept.retain(|(_, node)| node.strong_count() > 0);
-        kept.push((source.clone(), Arc::downgrade(&node)));
+        kept.push((definition, Arc::downgrade(&node)));
         node
     }
 }
 
 impl Keeping {
-    fn known(&self, source: &SourceIdentity) -> Option<Arc<Node>> {
+    fn known(&self, definition: &Definition) -> Option<Arc<Node>> {
         let kept = self.lock();
-        let (_, node) = kept.iter().find(|(it, _)| it == source)?;
-        node.upgrade()
+        let mut alike = kept.iter().filter(|(it, _)| it == definition);
+        // One that has ended may stand before one that lives.
+        alike.find_map(|(_, node)| node.upgrade())
     }
 
-    fn recipe(&self, source: &SourceIdentity, on_behalf: &IdentityName) -> Recipe {
-        match source {
-            SourceIdentity::Named(name) => {
-                let links = self.named.get(name).cloned().unwrap_or_default();
-                Recipe {
-                    name: name.clone(),
-                    is_served: chain::may_be_long_lived(&links) && !self.sources.contains(name),
-                    links,
-                }
-            }
-            SourceIdentity::Unnamed(links) => {
-                let name = IdentityName::parse(&format!("{on_behalf}.from"));
-                Recipe {
-                    name: name.unwrap_or_else(|_| on_behalf.clone()),
-                    links: links.clone(),
-                    is_served: false,
-                }
-            }
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(SourceIdentity, Weak<Node>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Definition, Weak<Node>)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

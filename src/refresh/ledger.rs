@@ -130,7 +130,7 @@ impl Page {
             definition: defined,
             ..
         } = self.0.as_ref()?;
-        let identity = book.identity(defined.name());
+        let identity = book.identity(defined.name.as_ref());
         let mut entries = book.lock();
         let is_it = |set: &KeptSet| Some(set.definition) == definition;
         let at = entries.left.iter().position(is_it);
@@ -156,7 +156,7 @@ impl Page {
         else {
             return;
         };
-        let identity = book.identity(defined.name());
+        let identity = book.identity(defined.name.as_ref());
         let set = definition.and_then(|definition| held.kept(identity, definition, due));
         let mut entries = book.lock();
         let before = match set.clone() {

@@ -10,7 +10,7 @@ mod snapshot;
 mod task;
 
 pub use held::{Expiry, Held};
-pub use identities::{Identities, Kept, Opened, Parts};
+pub use identities::{Changes, Identities, Kept, Opened, Parts};
 pub use ledger::Ledger;
 pub use schedule::{Life, after_failure, after_restoring, after_success, start_spread};
 pub use snapshot::{Answer, Snapshot, SnapshotReader, State, Trouble, Usable};

@@ -11,6 +11,7 @@
 //! | `GET /v1/tokens` | every token's file, age and next rotation |
 //! | `POST /v1/tokens/rotate` | those of the one that replaces the token |
 //! | `POST /v1/tokens/revoke` | the same, and those before are refused |
+//! | `POST /v1/reload` | what has come of reading the config anew |
 //! | `GET /v1/log` | what is logged |
 //! | `POST /v1/log` | the same, after it has been changed |
 //!
@@ -27,7 +28,7 @@ use serde::Serialize;
 use super::explain::explanation;
 use super::guard::{self, Methods};
 use super::token_orders::{TokenAction, TokenOrders};
-use super::{Body, Endpoint, Peer, Refusal, Responding, Site, log, question, whole};
+use super::{Body, Endpoint, Peer, Refusal, ReloadOrders, Responding, Site, log, question, whole};
 use crate::api::{self, ExplainReport, FailureReport, IdentityStatus, StatusReport, WhichIdentity};
 use crate::authz::{Denial, Reason};
 use crate::clock::{BootInstant, Timestamp, timeout};
@@ -68,6 +69,7 @@ pub struct Admin {
     pub site: Arc<Site>,
     pub surroundings: Surroundings,
     pub tokens: TokenOrders,
+    pub reloads: ReloadOrders,
 }
 
 impl Endpoint for Admin {
@@ -124,6 +126,7 @@ impl Admin {
                 let (tokens, body) = (&self.tokens, request.into_body());
                 tokens.change(&self.site, body, TokenAction::Revoke).await
             }
+            (true, api::RELOAD) => self.reloads.reload().await,
             (true, api::MFA) => self.site.answer(request.into_body()).await,
             (false, _) if let Some(outcome) = self.site.monitored(request.uri()) => outcome,
             _ => Err(Refusal::not_found(

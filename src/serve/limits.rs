@@ -58,18 +58,20 @@ impl Holder {
 /// What each caller takes up now. Those that take up nothing are forgotten.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    limits: Limits,
-    /// Connections at once from which on nobody gets more than a few.
-    crowd: usize,
-    /// Beyond those, for everybody, and once more for those who are known.
+    /// Connections that there are descriptors for.
+    places: usize,
+    /// Beyond those of a crowd, for everybody, and once more for those who are known.
     room: usize,
-    /// Users whom a rule names, root and the daemon's own.
-    known: BTreeSet<u32>,
     accounts: Mutex<Accounts>,
 }
 
 #[derive(Debug)]
 struct Accounts {
+    limits: Limits,
+    /// Connections at once from which on nobody gets more than a few.
+    crowd: usize,
+    /// Users whom a rule names, root and the daemon's own.
+    known: BTreeSet<u32>,
     taken: usize,
     of: BTreeMap<Holder, Usage>,
     /// How many there may be before they are tidied again.
@@ -114,35 +116,47 @@ impl Ledger {
     /// all else.
     pub(super) fn new(limits: Limits, known: BTreeSet<u32>, descriptors: usize) -> Self {
         let places = descriptors.saturating_sub(RESERVED) / DESCRIPTORS;
-        // One caller alone is no crowd.
-        let crowd = CROWD.max(limits.connections).min(places / 3);
-        Self {
-            limits: Limits {
-                connections: limits.connections.min(crowd),
-                ..limits
-            },
-            crowd,
+        let ledger = Self {
+            places,
             room: ROOM.min(places / 3),
-            known,
             accounts: Mutex::new(Accounts {
+                limits,
+                crowd: 0,
+                known: BTreeSet::new(),
                 taken: 0,
                 of: BTreeMap::new(),
                 tidy_at: TIDY,
             }),
-        }
+        };
+        ledger.change(limits, known);
+        ledger
     }
 
-    pub(super) fn limits(&self) -> Limits {
-        self.limits
+    /// Other limits hold from now on. Who has more than they allow keeps it.
+    pub(super) fn change(&self, limits: Limits, known: BTreeSet<u32>) {
+        // One caller alone is no crowd.
+        let crowd = CROWD.max(limits.connections).min(self.places / 3);
+        let mut accounts = self.accounts();
+        accounts.limits = Limits {
+            connections: limits.connections.min(crowd),
+            ..limits
+        };
+        accounts.crowd = crowd;
+        accounts.known = known;
+    }
+
+    pub(super) fn know(&self, users: BTreeSet<u32>) {
+        self.accounts().known = users;
     }
 
     /// A place for one more connection, unless its holder has as many as it may.
     pub(super) fn place(self: &Arc<Self>, holder: Holder, now: BootInstant) -> Option<Place> {
         let mut accounts = self.accounts();
-        let rooms = if self.is_known(&holder) { 2 } else { 1 };
+        let rooms = if accounts.is_known(&holder) { 2 } else { 1 };
+        let (limit, crowd) = (accounts.limits.connections, accounts.crowd);
         let allowed = match accounts.taken {
-            taken if taken < self.crowd => self.limits.connections,
-            taken if taken < self.crowd + rooms * self.room => self.limits.connections.min(FEW),
+            taken if taken < crowd => limit,
+            taken if taken < crowd + rooms * self.room => limit.min(FEW),
             _ => 0,
         };
         let usage = accounts.of.get(&holder);
@@ -163,16 +177,16 @@ impl Ledger {
         })
     }
 
-    fn is_known(&self, holder: &Holder) -> bool {
-        matches!(holder, Holder::User(uid) if self.known.contains(uid))
-    }
-
     fn accounts(&self) -> MutexGuard<'_, Accounts> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Accounts {
+    fn is_known(&self, holder: &Holder) -> bool {
+        matches!(holder, Holder::User(uid) if self.known.contains(uid))
+    }
+
     /// At most as many are kept as twice those that are needed: a holder needs one while it is
     /// connected, and for as long after as its requests count.
     fn tidy(&mut self, now: BootInstant) {
@@ -199,8 +213,8 @@ impl Place {
 
     /// Whether its holder may make one more request now; it is counted then.
     pub(super) fn request(&self, now: BootInstant) -> bool {
-        let per_second = self.ledger.limits.requests_per_second;
         let mut accounts = self.ledger.accounts();
+        let per_second = accounts.limits.requests_per_second;
         let account = accounts.of.get_mut(&self.holder);
         account.is_none_or(|account| account.request(per_second, now))
     }

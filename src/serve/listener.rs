@@ -148,10 +148,10 @@ impl Listener {
     }
 
     /// Takes over a socket that somebody else has bound and holds on to.
-    pub fn inherited_tcp(listener: std::net::TcpListener) -> Result<Self, BindError> {
+    pub fn inherited_tcp(listener: &std::net::TcpListener) -> Result<Self, BindError> {
         let address = listener.local_addr().ok();
         let adopt = || {
-            let listener = TcpListener::from_std(listener)?;
+            let listener = TcpListener::from_std(listener.try_clone()?)?;
             let address = listener.local_addr()?;
             if let Err(error) = device::keep_to_loopback(&listener) {
                 tracing::warn!(%address, %error, "cannot listen on the loopback device alone; add \
@@ -167,9 +167,22 @@ impl Listener {
         })
     }
 
+    /// Lets others connect than `before`. Whoever is connected stays.
+    pub fn admit(&self, before: Access, access: Access) -> Result<(), BindError> {
+        let Self::Unix(_, Some(path)) = self else {
+            return Ok(());
+        };
+        unix_socket::give_again(path, before, access).map_err(|cause| BindError {
+            what: path.display().to_string(),
+            address: None,
+            cause,
+        })
+    }
+
     /// The same for a Unix socket. Its name, and who may connect, stay as they are.
-    pub fn inherited_unix(listener: std::os::unix::net::UnixListener) -> Result<Self, BindError> {
-        let listener = UnixListener::from_std(listener).map_err(|cause| BindError {
+    pub fn inherited_unix(listener: &std::os::unix::net::UnixListener) -> Result<Self, BindError> {
+        let listener = listener.try_clone().and_then(UnixListener::from_std);
+        let listener = listener.map_err(|cause| BindError {
             what: "the Unix socket that the service manager hands over".to_owned(),
             address: None,
             cause,
@@ -254,10 +267,18 @@ impl Connections {
     /// With room that these users alone can take.
     #[must_use]
     pub fn knowing(self, users: BTreeSet<u32>) -> Self {
-        Self {
-            ledger: ledger(self.ledger.limits(), users),
-            ..self
-        }
+        self.ledger.know(users);
+        self
+    }
+
+    /// From now on these limits hold, and these users have room that they alone can take. No
+    /// connection ends.
+    pub fn change(&self, limits: Limits, known: BTreeSet<u32>) {
+        self.ledger.change(limits, known);
+    }
+
+    pub fn witness(&self) -> &Witness {
+        &self.witness
     }
 
     /// For a listener whose places nobody on another can take.
@@ -289,9 +310,9 @@ fn ledger(limits: Limits, known: BTreeSet<u32>) -> Arc<Ledger> {
 }
 
 /// Takes connections, which callers know by `name`, until `stop` says so, then waits for those
-/// under way to drain.
+/// under way to drain. The socket is closed once nobody else holds it either.
 pub async fn serve(
-    listener: Listener,
+    listener: Arc<Listener>,
     name: ListenerName,
     endpoint: Arc<dyn Endpoint>,
     connections: Arc<Connections>,

@@ -12,20 +12,17 @@
 //! out (as the probes of Kubernetes, API reference, "Kubernetes API health endpoints").
 
 use std::fmt::Write;
-use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode, Uri};
-use tokio::sync::watch;
 
 use super::guard::{self, Hosts, Methods};
-use super::listener::{self, Connections, Listener};
 use super::{Body, Endpoint, Limits, Peer, Refusal, Responding, Site, whole};
 use crate::api;
-use crate::authz::{Denial, ListenerName, Reason};
+use crate::authz::{Denial, Reason};
 use crate::clock::Timestamp;
 use crate::refresh::Snapshot;
 
@@ -33,8 +30,6 @@ use crate::refresh::Snapshot;
 #[derive(Debug)]
 pub struct Monitoring {
     pub site: Arc<Site>,
-    /// Whether it is for other hosts too, and so asked by whatever name they have for this one.
-    pub beyond_this_host: bool,
 }
 
 impl Endpoint for Monitoring {
@@ -46,32 +41,15 @@ impl Endpoint for Monitoring {
     }
 }
 
-/// For scrapes and probes: a few at a time, of all hosts together.
-const LIMITS: Limits = Limits {
-    connections: 32,
-    requests_per_second: 50,
-};
-
 impl Monitoring {
-    /// Answers there until `stop` says so. Places of others are not taken up.
-    pub fn serve(
-        self: &Arc<Self>,
-        listener: Listener,
-        others: &Connections,
-        stop: watch::Receiver<bool>,
-    ) -> impl Future<Output = ()> + use<> {
-        let (endpoint, connections) = (Arc::clone(self), Arc::new(others.apart(LIMITS)));
-        listener::serve(
-            listener,
-            ListenerName::metrics(),
-            endpoint,
-            connections,
-            stop,
-        )
-    }
+    /// For scrapes and probes: a few at a time, of all hosts together.
+    pub const LIMITS: Limits = Limits {
+        connections: 32,
+        requests_per_second: 50,
+    };
 
     fn route(&self, request: &Request<Incoming>, peer: &Peer) -> Result<Response<Body>, Refusal> {
-        let hosts = if self.beyond_this_host {
+        let hosts = if self.site.terms.load().may_be_monitored_from_beyond {
             Hosts::Any
         } else {
             Hosts::Local

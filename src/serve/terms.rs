@@ -27,6 +27,8 @@ pub struct Terms {
     pub url: Option<String>,
     pub token_files: Vec<TokenFile>,
     pub imds: Option<ImdsTerms>,
+    /// Whether what monitors credd may do so from other hosts, by whatever name they have for this.
+    pub may_be_monitored_from_beyond: bool,
 }
 
 /// What the IMDS endpoint answers.

@@ -42,18 +42,18 @@ pub(super) fn bind(path: &Path, access: Access) -> io::Result<UnixListener> {
     // Linux binds the name with the socket's own mode, as far as the umask lets it.
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    give(path, access)?;
+    give(path, process::effective_uid(), access)?;
     rustix::net::listen(&socket, BACKLOG.into())?;
     UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
 }
 
 /// The name that a socket is bound to is not what its descriptor stands for. What is changed is what
-/// was looked at: a socket of ours that has no other name.
-fn give(path: &Path, access: Access) -> io::Result<()> {
+/// was looked at: a socket of `owner`, to whom we have given it, that has no other name.
+fn give(path: &Path, owner: u32, access: Access) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let name = rustix::fs::open(path, flags, Mode::empty())?;
     let found = rustix::fs::fstat(&name)?;
-    let is_ours = found.st_uid == process::effective_uid() && found.st_nlink == 1;
+    let is_ours = found.st_uid == owner && found.st_nlink == 1;
     if FileType::from_raw_mode(found.st_mode) != FileType::Socket || !is_ours {
         return Err(io::Error::other("somebody has put something else there"));
     }
@@ -66,6 +66,19 @@ fn give(path: &Path, access: Access) -> io::Result<()> {
     }
     let by_descriptor = format!("/proc/self/fd/{}", name.as_raw_fd());
     std::fs::set_permissions(by_descriptor, std::fs::Permissions::from_mode(access.mode))
+}
+
+/// Gives a socket that is bound already to those who may connect from now on.
+pub(super) fn give_again(path: &Path, before: Access, access: Access) -> io::Result<()> {
+    let own = process::effective_uid();
+    let all_said = Access {
+        owner: access.owner.or(before.owner.map(|_| own)),
+        group: access
+            .group
+            .or(before.group.map(|_| process::effective_gid())),
+        ..access
+    };
+    give(path, before.owner.unwrap_or(own), all_said)
 }
 
 /// A config that names some other file by mistake must not cost that file.
@@ -138,14 +151,14 @@ mod tests {
             ..Access::PRIVATE
         };
         for path in [&file, &link, &socket] {
-            let error = give(path, open_to_all).unwrap_err();
+            let error = give(path, process::effective_uid(), open_to_all).unwrap_err();
             assert!(error.to_string().contains("something else"), "{error}");
         }
         for path in [&file, &socket] {
             assert_eq!(std::fs::metadata(path).unwrap().mode() & 0o777, 0o600);
         }
         std::fs::remove_file(&other_name).unwrap();
-        give(&socket, open_to_all).unwrap();
+        give(&socket, process::effective_uid(), open_to_all).unwrap();
         assert_eq!(std::fs::metadata(&socket).unwrap().mode() & 0o777, 0o666);
     }
 

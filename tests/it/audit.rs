@@ -8,7 +8,7 @@ mod sinks;
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ async fn let_others_run() {
 fn outlets(journal: PathBuf, stderr: UnixStream) -> Outlets {
     Outlets {
         journal,
-        stderr: Box::new(stderr),
+        stderr: Arc::new(Mutex::new(stderr)),
         by_default: Destination::Stderr,
     }
 }

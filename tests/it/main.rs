@@ -22,6 +22,7 @@ mod process;
 mod profile_file_vectors;
 mod programs;
 mod refresh;
+mod reload;
 mod roles;
 mod service;
 mod serving;

@@ -93,6 +93,8 @@ impl Ground {
             environment: Arc::default(),
             outlets: credd::audit::Outlets::to(std::io::sink()),
             runtime_directory: self.directory.path().to_owned(),
+            config_file: None,
+            confinement: credd::daemon::sandbox::Confinement::default(),
             inherited: credd::systemd::Inherited::default(),
             is_on_ec2: false,
             clock: Arc::clone(&self.clock) as SharedClock,

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::destination::Destination;
 use super::line::Line;
@@ -14,10 +15,11 @@ use crate::journal::{Journal, SOCKET};
 use log_file::LogFile;
 
 /// The ends that lines may leave by.
+#[derive(Clone)]
 pub struct Outlets {
     /// The socket of journald: [`SOCKET`].
     pub journal: PathBuf,
-    pub stderr: Box<dyn Write + Send>,
+    pub stderr: Arc<Mutex<dyn Write + Send>>,
     /// Where lines go if the config does not say.
     pub by_default: Destination,
 }
@@ -27,7 +29,7 @@ impl Outlets {
     pub fn to(stderr: impl Write + Send + 'static) -> Self {
         Self {
             journal: SOCKET.into(),
-            stderr: Box::new(stderr),
+            stderr: Arc::new(Mutex::new(stderr)),
             by_default: Destination::Stderr,
         }
     }
@@ -94,12 +96,12 @@ pub(super) struct Written {
 }
 
 impl Sink {
-    pub(super) fn open(to: &Destination, outlets: Outlets) -> Result<Self, Unusable> {
+    pub(super) fn open(to: &Destination, outlets: &Outlets) -> Result<Self, Unusable> {
         let opened = match to {
-            Destination::Journal => Journal::open(outlets.journal).map(Self::Journal),
+            Destination::Journal => Journal::open(outlets.journal.clone()).map(Self::Journal),
             Destination::File(path) => LogFile::open(path).map(Self::File),
             Destination::Stderr => Ok(Self::Stream(Stream {
-                writer: outlets.stderr,
+                writer: Arc::clone(&outlets.stderr),
                 torn: Torn::default(),
             })),
         };
@@ -112,7 +114,10 @@ impl Sink {
         let outcome = match self {
             Self::Journal(journal) => journal::write(journal, lines, &mut lost),
             Self::File(file) => file.write(lines),
-            Self::Stream(Stream { writer, torn }) => torn.write(&mut **writer, lines),
+            Self::Stream(Stream { writer, torn }) => {
+                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                torn.write(&mut *writer, lines)
+            }
         };
         Written { outcome, lost }
     }
@@ -120,7 +125,7 @@ impl Sink {
 
 /// Anything that takes bytes in order.
 pub(super) struct Stream {
-    writer: Box<dyn Write + Send>,
+    writer: Arc<Mutex<dyn Write + Send>>,
     torn: Torn,
 }
 

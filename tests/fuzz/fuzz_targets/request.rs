@@ -144,6 +144,7 @@ impl Served {
                 url: None,
                 token_files: Vec::new(),
                 imds: None,
+                may_be_monitored_from_beyond: false,
             }),
         };
         let served = Self {

@@ -142,6 +142,8 @@ async fn without_netlink_a_daemon_starts_only_if_no_rule_needs_it() {
             },
             environment: Arc::new(Environment::default()),
             runtime_directory: folder.path().join("run"),
+            config_file: None,
+            confinement: credd::daemon::sandbox::Confinement::default(),
             inherited: credd::systemd::Inherited::default(),
             is_on_ec2: false,
             clock: Arc::new(SystemClock::new()),

@@ -169,6 +169,8 @@ fn an_address_that_is_missing_stops_the_start_with_the_command_that_adds_it() {
             environment: Arc::new(Environment::default()),
             outlets: Outlets::to(std::io::sink()),
             runtime_directory: directory.path().to_owned(),
+            config_file: None,
+            confinement: credd::daemon::sandbox::Confinement::default(),
             inherited: credd::systemd::Inherited::default(),
             is_on_ec2: false,
             clock: Arc::new(HandClock::new()) as _,

@@ -30,14 +30,8 @@ fn a_thousand_clients_of_a_cold_identity_cause_one_call() {
     }
 }
 
-async fn herd(call: Call) {
-    let clock = TestClock::new();
-    let aws = FakeAws::start(&clock).await;
-    // Nobody is answered before everybody has asked.
-    aws.always(call, Reply::pausing_at_once);
-    let folder = tempfile::tempdir().unwrap();
-    let directory = folder.path().join("run");
-    let link = match call {
+fn link(call: Call, aws: &FakeAws) -> Link {
+    match call {
         Call::Container => Link::Container(container::Config {
             uri: Some(aws.container_url()),
             token_file: None,
@@ -46,7 +40,16 @@ async fn herd(call: Call) {
             endpoint: Some(aws.url()),
             ..imds::Config::default()
         }),
-    };
+    }
+}
+
+async fn herd(call: Call) {
+    let clock = TestClock::new();
+    let aws = FakeAws::start(&clock).await;
+    // Nobody is answered before everybody has asked.
+    aws.always(call, Reply::pausing_at_once);
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("run");
     let daemon = Daemon::start(Parts {
         config: Config {
             serve: serve::Config {
@@ -54,11 +57,13 @@ async fn herd(call: Call) {
                 limits: ROOM_FOR_ALL,
                 ..serve::Config::default()
             },
-            identities: BTreeMap::from([(IdentityName::default(), vec![link])]),
+            identities: BTreeMap::from([(IdentityName::default(), vec![link(call, &aws)])]),
             ..Config::default()
         },
         environment: Arc::new(Environment::default()),
         runtime_directory: directory.clone(),
+        config_file: None,
+        confinement: credd::daemon::sandbox::Confinement::default(),
         inherited: credd::systemd::Inherited::default(),
         is_on_ec2: false,
         outlets: credd::audit::Outlets::to(std::io::sink()),

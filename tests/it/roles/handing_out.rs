@@ -43,6 +43,8 @@ impl Served {
         let journal = Journal::begin();
         let directory = ground.folder.path().join("run");
         let daemon = Daemon::start(credd::daemon::Parts {
+            config_file: None,
+            confinement: credd::daemon::sandbox::Confinement::default(),
             inherited: credd::systemd::Inherited::default(),
             is_on_ec2: false,
             config,

@@ -96,7 +96,7 @@ impl Watched {
                 .watched_by(pulse.clone());
         let name = ListenerName::http();
         let serving = credd::serve::serve(
-            listener,
+            Arc::new(listener),
             name,
             Arc::new(Nobody),
             connections.into(),

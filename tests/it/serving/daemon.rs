@@ -113,6 +113,8 @@ impl InProcess {
             environment: Arc::new(environment),
             outlets,
             runtime_directory: directory.path().to_owned(),
+            config_file: None,
+            confinement: credd::daemon::sandbox::Confinement::default(),
             inherited: credd::systemd::Inherited::default(),
             is_on_ec2: false,
             clock,
