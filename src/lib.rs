@@ -22,6 +22,7 @@
 //! |   | [`challenge`] | questions for a person, MFA codes, and those that are used up |
 //! |   | [`http`] | one bounded exchange: deadlines, sizes, checked addresses |
 //! |   | [`program`] | programs that credd runs, within limits |
+//! |   | [`pulse`] | whether the loops still come round |
 //! |   | [`state`] | what outlasts the process, in memory that the service manager keeps |
 //! |   | [`systemd`] | what the service manager is told, and what it hands over |
 //! |   | [`telemetry`] | the log: one record, as text, as JSON, or with fields for the journal |
@@ -46,7 +47,9 @@
 //! | reloader | process | reload ordered, by a command or SIGHUP | [`serve::Terms`], listeners |
 //! | token keeper | process | rotation due, ordered, reloaded, clock jumped | valid tokens, and their files |
 //! | state keeper | process | a set or an MFA session obtained or forgotten | what outlasts the process |
-//! | announcer | process | an announcement, reloaded | service manager, hook |
+//! | announcer | process | an announcement, reloaded | hook |
+//! | herald | process | a snapshot or a challenge changes, reloaded | readiness and a status line |
+//! | watchdog | process | half of `WATCHDOG_USEC` | a ping, once all listeners and refreshers have answered |
 //! | clock watcher | process | wall clock set, host resumed | jumps |
 //! | audit writer | process | a second after a decision, many decisions, stop | the audit log, by a thread of its own |
 //! | memory | process | connections ended | |
@@ -131,6 +134,7 @@ pub mod audit;
 pub mod challenge;
 pub mod http;
 pub mod program;
+pub mod pulse;
 pub mod state;
 pub mod systemd;
 pub mod telemetry;

@@ -21,6 +21,7 @@ use crate::providers::Surroundings;
 use crate::providers::chain::INSTANCE_ADVICE;
 use crate::providers::sts::Sts;
 use crate::providers::survey::{Surveyed, Surveyor, chosen, rests_on_long_lived_keys};
+use crate::pulse::Pulse;
 use crate::random::SystemDraws;
 use crate::refresh::{Identities, Ledger, Parts, SnapshotReader};
 
@@ -108,6 +109,7 @@ async fn resolve(config: Config, environment: Environment) -> BTreeMap<IdentityN
     let parts = Parts {
         surroundings,
         draws: |_| Box::new(SystemDraws),
+        pulse: Pulse::default(),
         ledger: Ledger::default(),
     };
     let (opened, to_run) = Identities::open_all(identities, parts);

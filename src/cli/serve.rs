@@ -55,7 +55,7 @@ pub(super) fn run(arguments: ServeArguments, environment: Environment) -> Outcom
                 "there is no runtime directory: name one with --runtime-dir, or set XDG_RUNTIME_DIR",
             )
         })?;
-    runtime_directory::make(&runtime_directory, &config.serve).map_err(Failed::new)?;
+    runtime_directory::make(&runtime_directory, &config.serve, &inherited).map_err(Failed::new)?;
     let confinement = sandbox::enter(&Needs::of(&config, &runtime_directory));
     block_on(async {
         let clock = Arc::new(SystemClock::new());

@@ -1,5 +1,5 @@
-//! What is announced about sessions that only a person can renew, on its way out: to the service
-//! manager and to an operator's hook. The log has it already.
+//! What is announced about sessions that only a person can renew, on its way out to an operator's
+//! hook. The log has it already.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::challenge::{Announcement, Challenges, Open};
+use crate::challenge::{Announcement, Challenges};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::program::{Command, Limits};
-use crate::systemd::Notifier;
 
 /// Of one run of the hook. It is there to send a message, not to wait for an answer.
 const HOOK: Limits = Limits {
@@ -27,9 +26,7 @@ const HOOKS: usize = 4;
 
 /// Tells what is announced from when it was made.
 pub(super) struct Announcer {
-    challenges: Arc<Challenges>,
     announcements: Receiver<Announcement>,
-    notifier: Arc<Notifier>,
     duties: watch::Receiver<Duties>,
     hooks: Hooks,
 }
@@ -38,18 +35,12 @@ pub(super) struct Announcer {
 #[derive(Debug, Default)]
 pub(super) struct Duties {
     pub(super) hook: Option<Arc<Command>>,
-    /// What the status line says while nobody is asked anything.
-    pub(super) usual: String,
 }
 
 impl Duties {
-    /// `word` is about the config, where there is something to say.
-    pub(super) fn of(config: &Config, word: &str) -> Self {
-        let identities = config.identities.len();
-        let plural = if identities == 1 { "y" } else { "ies" };
+    pub(super) fn of(config: &Config) -> Self {
         Self {
             hook: config.challenges.hook.clone().map(Arc::new),
-            usual: format!("keeping {identities} identit{plural}{word}"),
         }
     }
 }
@@ -62,7 +53,7 @@ struct Hooks {
 
 impl Announcer {
     pub(super) fn new(
-        challenges: &Arc<Challenges>,
+        challenges: &Challenges,
         duties: Duties,
         environment: &Arc<Environment>,
         clock: &SharedClock,
@@ -70,8 +61,6 @@ impl Announcer {
         let (others, duties) = watch::channel(duties);
         let announcer = Self {
             announcements: challenges.announcements(),
-            challenges: Arc::clone(challenges),
-            notifier: Arc::new(Notifier::of(environment)),
             duties,
             hooks: Hooks {
                 environment: Arc::clone(environment),
@@ -82,15 +71,9 @@ impl Announcer {
         (announcer, others)
     }
 
-    /// The way to whoever supervises the process.
-    pub(super) fn notifier(&self) -> Arc<Notifier> {
-        Arc::clone(&self.notifier)
-    }
-
     /// Never ends of itself.
     pub(super) async fn run(mut self) {
         loop {
-            self.show();
             let received = tokio::select! {
                 received = self.announcements.recv() => received,
                 Ok(()) = self.duties.changed() => continue,
@@ -112,28 +95,6 @@ impl Announcer {
             }
         }
     }
-
-    fn show(&self) {
-        self.notifier
-            .status(&line(&self.challenges.list(), &self.duties.borrow().usual));
-    }
-}
-
-/// What the service manager shows.
-fn line(open: &[Open], usual: &str) -> String {
-    let mut pending = open.iter().filter(|open| open.pending_since.is_some());
-    let Some(first) = pending.next() else {
-        return usual.to_owned();
-    };
-    let identity = &first.subject.identity;
-    let by = first
-        .ends
-        .map_or(String::new(), |ends| format!(" by {ends}"));
-    let more = match pending.count() {
-        0 => String::new(),
-        more => format!(" (and {more} more: `credd mfa --list`)"),
-    };
-    format!("an MFA code is needed{by}: run `credd mfa {identity}`{more}")
 }
 
 impl Hooks {

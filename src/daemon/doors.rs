@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::StartError;
 use super::folder::Folder;
+use super::handover::HandedOver;
 use super::runtime_directory::{self, Lock, Passage, RuntimeDirectory};
 use super::unusable::Unusable;
 use crate::authz::{ListenerName, Policy, TokenName};
@@ -98,10 +99,17 @@ impl Admitted {
         config: &Config,
         policy: &Policy,
         tokens: &BTreeMap<TokenName, TokenSettings>,
+        handed_over: &HandedOver,
     ) -> Result<Self, Unusable> {
         let owner = process::effective_uid();
-        let others = policy.may_admit_others(&ListenerName::unix(), owner);
-        let admins = let_admins_in(directory)?;
+        // Whoever has made a socket has decided who may connect.
+        let others =
+            handed_over.has_public() || policy.may_admit_others(&ListenerName::unix(), owner);
+        let admins = if handed_over.has_admin() {
+            group_of_admins()
+        } else {
+            let_admins_in(directory)?
+        };
         let is_in_it = |socket: &OwnSocket| socket.path.starts_with(directory.path());
         let have_own = config.own_sockets.iter().any(is_in_it);
         Ok(Self {
@@ -115,12 +123,17 @@ impl Admitted {
     }
 }
 
-fn let_admins_in(directory: &RuntimeDirectory) -> Result<Option<u32>, Unusable> {
-    const GROUP: &str = "credd-admin";
-    let group = HostAccounts.group(GROUP).unwrap_or_else(|error| {
+const GROUP: &str = "credd-admin";
+
+fn group_of_admins() -> Option<u32> {
+    HostAccounts.group(GROUP).unwrap_or_else(|error| {
         tracing::warn!(group = GROUP, %error, "cannot look up the group of the admin socket");
         None
-    });
+    })
+}
+
+fn let_admins_in(directory: &RuntimeDirectory) -> Result<Option<u32>, Unusable> {
+    let group = group_of_admins();
     match directory.let_in_admins(group) {
         Ok(()) => Ok(group),
         Err(error @ Unusable::Group { .. }) => {
@@ -233,8 +246,12 @@ impl Endpoints {
 pub(super) struct Prepared(Vec<Door>);
 
 impl Doors {
-    /// Binds what is wanted and not open yet.
-    pub(super) async fn prepare(&self, all: Vec<Wanted>) -> Result<Prepared, StartError> {
+    /// Binds what is wanted and neither open yet nor handed over.
+    pub(super) async fn prepare(
+        &self,
+        all: Vec<Wanted>,
+        handed_over: &HandedOver,
+    ) -> Result<Prepared, StartError> {
         let mut prepared = Vec::new();
         for wanted in all {
             let mut open = self.open.iter();
@@ -245,7 +262,7 @@ impl Doors {
                     lock: door.lock.clone(),
                     serving: None,
                 },
-                None => Door::open(wanted).await?,
+                None => Door::open(wanted, handed_over).await?,
             };
             prepared.push(door);
         }
@@ -399,8 +416,15 @@ fn tcp_addresses(
 }
 
 impl Door {
-    async fn open(wanted: Wanted) -> Result<Self, StartError> {
+    async fn open(wanted: Wanted, handed_over: &HandedOver) -> Result<Self, StartError> {
         let (listener, lock) = match &wanted.place {
+            Place::Tcp(address) if let Some(socket) = handed_over.at_address(*address) => {
+                (Listener::inherited_tcp(socket)?, None)
+            }
+            // Its lock is a matter of whoever holds it.
+            Place::Unix { path, .. } if let Some(socket) = handed_over.at_path(path) => {
+                (Listener::inherited_unix(socket)?, None)
+            }
             Place::Tcp(address)
                 if wanted.name == ListenerName::metrics() && !address.ip().is_loopback() =>
             {

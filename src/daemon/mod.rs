@@ -3,14 +3,19 @@
 mod announcer;
 mod doors;
 mod folder;
+mod handover;
+mod herald;
 mod reload;
 pub mod runtime_directory;
 pub mod sandbox;
 pub mod signals;
+mod standing;
 mod state_keeper;
+mod supervision;
 mod token_file;
 mod token_keeper;
 mod unusable;
+pub mod watchdog;
 
 use std::fmt;
 use std::future::Future;
@@ -41,10 +46,12 @@ use crate::serve::{
 use crate::systemd::Inherited;
 use announcer::{Announcer, Duties};
 use doors::{Admitted, Doors, Endpoints, Prepared};
+use handover::{HandedOver, Mismatch};
 use reload::Reloader;
 use runtime_directory::RuntimeDirectory;
 use sandbox::Confinement;
 use state_keeper::{Outlasting, StateKeeper};
+use supervision::Supervision;
 use token_keeper::TokenKeeper;
 
 pub use reload::ConfigFile;
@@ -91,6 +98,7 @@ pub struct Daemon {
 pub enum StartError {
     RuntimeDirectory(Unusable),
     Audit(audit::Unusable),
+    HandedOver(Mismatch),
     Bind(BindError),
     /// The rules ask for more about callers than the kernel tells here.
     Callers(Untold),
@@ -101,6 +109,7 @@ impl fmt::Display for StartError {
         match self {
             Self::RuntimeDirectory(error) => error.fmt(formatter),
             Self::Audit(error) => error.fmt(formatter),
+            Self::HandedOver(error) => error.fmt(formatter),
             Self::Bind(error) => error.fmt(formatter),
             Self::Callers(error) => error.fmt(formatter),
         }
@@ -118,6 +127,12 @@ impl From<Unusable> for StartError {
 impl From<audit::Unusable> for StartError {
     fn from(error: audit::Unusable) -> Self {
         Self::Audit(error)
+    }
+}
+
+impl From<Mismatch> for StartError {
+    fn from(error: Mismatch) -> Self {
+        Self::HandedOver(error)
     }
 }
 
@@ -139,28 +154,39 @@ struct Claimed {
     policy: Policy,
     directory: Arc<RuntimeDirectory>,
     audit: (audit::Audit, audit::Writer),
+    handed_over: HandedOver,
     admitted: Admitted,
     doors: Prepared,
 }
 
 impl Claimed {
     /// In the order in which a failure does the least harm: the directory, the ports, then the
-    /// names of the sockets.
+    /// names of the sockets. What is handed over is taken into `config`.
     async fn by(
-        config: &Config,
+        config: &mut Config,
         directory: PathBuf,
+        inherited: &mut Inherited,
         outlets: audit::Outlets,
     ) -> Result<Self, StartError> {
+        let handed_over = HandedOver::of(inherited);
+        handed_over.is_meant_by(&mut config.serve, &directory)?;
         let witness = Witness::default();
         witness.suffices_for(&config.allow, &config.serve.tcp_addresses())?;
         let policy = policy_of(config);
         let directory = Arc::new(RuntimeDirectory::claim(directory)?);
         let audit = audit::open(&config.audit, outlets, random::bytes())?;
-        let admitted = Admitted::to(&directory, &config.serve, &policy, &config.tokens)?;
+        let admitted = Admitted::to(
+            &directory,
+            &config.serve,
+            &policy,
+            &config.tokens,
+            &handed_over,
+        )?;
         directory.let_in(admitted.passage)?;
         let wanted = doors::wanted(&config.serve, &directory, admitted);
         Ok(Self {
-            doors: Doors::default().prepare(wanted).await?,
+            doors: Doors::default().prepare(wanted, &handed_over).await?,
+            handed_over,
             witness,
             policy,
             directory,
@@ -172,9 +198,13 @@ impl Claimed {
 
 impl Daemon {
     /// Binds all that the config wants. Nobody is served before [`Self::run`].
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one line after the other, each part is made of those before it"
+    )]
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let Parts {
-            config,
+            mut config,
             config_file: file,
             environment,
             outlets,
@@ -185,20 +215,15 @@ impl Daemon {
             clock,
             draws,
         } = parts;
-        let Claimed {
-            witness,
-            policy,
-            directory,
-            audit: (audit, audit_writer),
-            admitted,
-            doors,
-        } = Claimed::by(&config, runtime_directory, outlets).await?;
-        let own = OwnAddresses::from(doors.addresses());
+        let ours = Claimed::by(&mut config, runtime_directory, &mut inherited, outlets).await?;
+        let supervision = Supervision::by(&environment);
+        let (audit, audit_writer) = ours.audit;
+        let own = OwnAddresses::from(ours.doors.addresses());
         let (token_keeper, token_orders, tokens) =
-            TokenKeeper::open(&directory, config.tokens.clone(), &clock)?;
-        let challenges = challenges(&config.challenges, &directory, &clock);
+            TokenKeeper::open(&ours.directory, config.tokens.clone(), &clock)?;
+        let challenges = challenges(&config.challenges, &ours.directory, &clock);
         let (announcer, duties) =
-            Announcer::new(&challenges, Duties::of(&config, ""), &environment, &clock);
+            Announcer::new(&challenges, Duties::of(&config), &environment, &clock);
         let outlasting = Outlasting::open(&mut inherited, &environment, &clock);
         let surroundings = surroundings(environment, own.clone(), Arc::clone(&clock))
             .with_challenges(Arc::clone(&challenges));
@@ -207,14 +232,24 @@ impl Daemon {
         let parts = refresh::Parts {
             surroundings: surroundings.clone(),
             draws,
+            pulse: supervision.pulse.clone(),
             ledger: outlasting.ledger,
         };
         let (identities, begun) = Identities::open_all(config.identities.clone(), parts);
-        let connections = Connections::new(Arc::clone(&clock), config.serve.limits, witness)
+        supervision.tell_of(identities.readers(), None);
+        let connections = Connections::new(Arc::clone(&clock), config.serve.limits, ours.witness)
+            .watched_by(supervision.pulse.clone())
             .counted(Arc::clone(&surroundings.metrics));
-        connections.change(config.serve.limits, policy.known_users());
+        connections.change(config.serve.limits, ours.policy.known_users());
         let files = token_keeper.files();
-        let terms = terms_of(&config, policy, &identities, admitted, &doors, files);
+        let terms = terms_of(
+            &config,
+            ours.policy,
+            &identities,
+            ours.admitted,
+            &ours.doors,
+            files,
+        );
         let site = Arc::new(Site {
             began: clock.boot(),
             started: clock.now(),
@@ -232,19 +267,20 @@ impl Daemon {
                 site,
                 file,
                 config,
-                directory,
+                directory: ours.directory,
                 confinement,
-                admitted,
+                admitted: ours.admitted,
                 doors: Doors::default(),
                 identities,
                 tokens,
                 audit: audit_writer.redirection(),
                 own,
-                notifier: announcer.notifier(),
+                supervision,
+                handed_over: ours.handed_over,
                 duties,
                 orders,
             },
-            doors,
+            doors: ours.doors,
             begun,
             announcer,
             audit_writer,
@@ -292,6 +328,8 @@ impl Daemon {
         let mut keeping = JoinSet::new();
         keeping.spawn(give_memory_back(Arc::clone(&clock), ended));
         keeping.spawn(self.announcer.run());
+        let supervision = &reloader.supervision;
+        supervision.begin(&mut keeping, &site.challenges, &clock);
         let mut auditing = JoinSet::new();
         auditing.spawn(self.audit_writer.run(Arc::clone(&clock)));
         keeping.spawn(self.token_keeper.run());
@@ -314,6 +352,7 @@ impl Daemon {
             _ = auditing.join_next() => Err(TaskEnded),
         };
         tracing::info!("stopping: answers under way are finished");
+        let _ = reloader.supervision.notifier.stopping();
         let _ = stopping.send(true);
         let drained = async {
             reloader.doors.close().await;

@@ -10,8 +10,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::announcer::Duties;
 use super::doors::{self, Admitted, Doors, Endpoints, Prepared};
+use super::handover::HandedOver;
 use super::runtime_directory::RuntimeDirectory;
 use super::sandbox::{Confinement, GivenUp, Needs};
+use super::supervision::Supervision;
 use super::token_keeper::{Adopted, TokenReloads};
 use super::{StartError, policy_of, terms_of};
 use crate::api::{IdentityChanges, ListenerChanges, ReloadReport, Unresolved};
@@ -25,7 +27,6 @@ use crate::identity::IdentityName;
 use crate::metrics::ReloadOutcome;
 use crate::refresh::{self, Opened, Usable};
 use crate::serve::{ReloadOrder, Site};
-use crate::systemd::Notifier;
 
 /// New and changed identities are given this long to come by credentials while the config before
 /// is served from.
@@ -56,7 +57,9 @@ pub(super) struct Reloader {
     pub(super) audit: Redirection,
     pub(super) own: OwnAddresses,
     pub(super) duties: watch::Sender<Duties>,
-    pub(super) notifier: Arc<Notifier>,
+    pub(super) supervision: Supervision,
+    /// Each config has to mean it.
+    pub(super) handed_over: HandedOver,
     pub(super) orders: mpsc::UnboundedReceiver<ReloadOrder>,
 }
 
@@ -132,8 +135,8 @@ impl Reloader {
 
     async fn reload(&mut self) -> ReloadReport {
         // What does not arrive is a matter of the service manager alone.
-        let _ = self.notifier.reloading(clock::monotonic());
-        let (report, word) = match self.attempt().await {
+        let _ = self.supervision.notifier.reloading(clock::monotonic());
+        let (report, note) = match self.attempt().await {
             Ok(report) => {
                 self.site.metrics.reloads.add(ReloadOutcome::Applied);
                 let changes = &report.identities;
@@ -147,7 +150,7 @@ impl Reloader {
                     settings = ?report.settings,
                     "reloaded"
                 );
-                (report, "")
+                (report, None)
             }
             Err(refused) => {
                 self.site.metrics.reloads.add(ReloadOutcome::Refused);
@@ -160,18 +163,21 @@ impl Reloader {
                     problem: Some(problem),
                     ..ReloadReport::default()
                 };
-                let word = "; the last reload failed, and the config before stays in force: see \
+                let note = "the last reload failed, and the config before stays in force: see \
                             `credd check`";
-                (report, word)
+                (report, Some(note))
             }
         };
-        self.duties.send_replace(Duties::of(&self.config, word));
-        let _ = self.notifier.ready();
+        self.duties.send_replace(Duties::of(&self.config));
+        self.supervision.tell_of(self.identities.readers(), note);
+        let _ = self.supervision.notifier.ready();
         report
     }
 
     async fn attempt(&mut self) -> Result<ReloadReport, Refused> {
-        let (found, config) = self.read().await?;
+        let (found, mut config) = self.read().await?;
+        self.handed_over
+            .is_meant_by(&mut config.serve, self.directory.path())?;
         self.confinement
             .allows(&Needs::of(&config, self.directory.path()))
             .map_err(Refused::GivenUp)?;
@@ -181,7 +187,11 @@ impl Reloader {
             Err(refused) => {
                 self.own.replace(self.doors.addresses());
                 self.site.challenges.warn(self.config.challenges.warnings);
-                let restored = self.directory.let_in_admins(admins);
+                let restored = if self.handed_over.has_admin() {
+                    Ok(())
+                } else {
+                    self.directory.let_in_admins(admins)
+                };
                 if let Err(error) = restored.and_then(|()| self.directory.let_in(passage)) {
                     tracing::error!(%error, "cannot give the runtime directory back its mode");
                 }
@@ -215,11 +225,17 @@ impl Reloader {
         let is_elsewhere = config.audit != self.config.audit;
         let audit = is_elsewhere.then(|| self.audit.open(&config.audit));
         let audit = audit.transpose()?;
-        let admitted = Admitted::to(&self.directory, &config.serve, &policy, &config.tokens)?;
+        let admitted = Admitted::to(
+            &self.directory,
+            &config.serve,
+            &policy,
+            &config.tokens,
+            &self.handed_over,
+        )?;
         let passage = admitted.passage.and(self.admitted.passage);
         self.directory.let_in(passage)?;
         let wanted = doors::wanted(&config.serve, &self.directory, admitted);
-        let doors = self.doors.prepare(wanted).await?;
+        let doors = self.doors.prepare(wanted, &self.handed_over).await?;
         // Neither those of before nor the new ones are anybody's upstream.
         let mut own = self.doors.addresses();
         own.extend(doors.addresses());

@@ -14,6 +14,7 @@ use crate::authz::TokenName;
 use crate::environment::Environment;
 use crate::os::process;
 use crate::serve;
+use crate::systemd::Inherited;
 
 /// Where a daemon of this user keeps its sockets: the directory named, else systemd's
 /// `$RUNTIME_DIRECTORY`, else `/run/credd` for root and `$XDG_RUNTIME_DIR/credd` for others.
@@ -59,11 +60,17 @@ pub fn used_codes(directory: &Path) -> PathBuf {
     directory.join("used-codes")
 }
 
-/// Makes the directory where it is missing, and those of sockets, for whoever needs them before they
-/// are claimed.
-pub fn make(directory: &Path, sockets: &serve::Config) -> Result<(), Unusable> {
+/// Makes the directory where it is missing, and those of sockets that are not there yet, for whoever
+/// needs them before they are claimed.
+pub fn make(
+    directory: &Path,
+    sockets: &serve::Config,
+    inherited: &Inherited,
+) -> Result<(), Unusable> {
     Folder::open(directory)?;
-    for folder in sockets.socket_folders() {
+    let to_make = sockets.sockets();
+    let to_make = to_make.filter(|socket| !inherited.has_socket_at(socket));
+    for folder in to_make.filter_map(Path::parent) {
         Folder::of_socket(folder)?;
     }
     Ok(())

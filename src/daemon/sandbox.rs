@@ -24,7 +24,7 @@ impl Needs {
             _ => None,
         };
         let folders = std::iter::once(runtime_directory)
-            .chain(config.serve.socket_folders())
+            .chain(config.serve.sockets().filter_map(Path::parent))
             .chain(audit);
         let links = config.identities.values().flatten();
         Self {

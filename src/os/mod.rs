@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 pub mod descriptors;
+pub mod device;
 pub mod files;
 pub mod host;
 pub mod init;

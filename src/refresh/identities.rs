@@ -16,6 +16,7 @@ use crate::providers::chain::{self, Link};
 use crate::providers::definition::Definition;
 use crate::providers::source::{Current, News, Source, SourceIdentity, Sources};
 use crate::providers::{Context, Surroundings};
+use crate::pulse::Pulse;
 use crate::random::Draws;
 
 /// What identities are made with.
@@ -24,6 +25,8 @@ pub struct Parts {
     pub surroundings: Surroundings,
     /// Chance for one identity.
     pub draws: fn(&IdentityName) -> Box<dyn Draws>,
+    /// What every refresher answers.
+    pub pulse: Pulse,
     /// What outlasts the process.
     pub ledger: Ledger,
 }
@@ -210,7 +213,7 @@ impl Identities {
         let draws = (keeping.parts.draws)(&name);
         let counts = keeping.parts.surroundings.metrics.refreshes(&name);
         let (refresher, reader) = refresher(name, provider, Arc::clone(&clock), draws);
-        let refresher = refresher.counting(counts);
+        let refresher = refresher.counting(counts).watched_by(&keeping.parts.pulse);
         let (needed, is_needed) = oneshot::channel();
         let node = Arc::new(Node {
             reader,

@@ -21,6 +21,7 @@ use crate::credentials::{Failure, FailureClass, Provided};
 use crate::identity::IdentityName;
 use crate::metrics::RefreshCounts;
 use crate::providers::{Provider, Unprovided};
+use crate::pulse::{Heart, Pulse};
 use crate::random::Draws;
 use crate::state::Mark;
 
@@ -36,6 +37,7 @@ pub struct Refresher {
     provider: Box<dyn Provider>,
     orders: Orders,
     files: FileWatch,
+    heart: Heart,
     keeper: Keeper,
 }
 
@@ -73,6 +75,7 @@ pub fn refresher(
     draws: Box<dyn Draws>,
 ) -> (Refresher, SnapshotReader) {
     let (publisher, orders, reader) = SnapshotPublisher::new(identity.clone());
+    let heart = Pulse::default().heart(identity.as_str());
     let keeper = Keeper {
         concluded: clock.boot(),
         identity,
@@ -90,12 +93,21 @@ pub fn refresher(
         provider,
         orders,
         files,
+        heart,
         keeper,
     };
     (refresher, reader)
 }
 
 impl Refresher {
+    /// Has it answer whoever asks whether it is alive.
+    #[must_use]
+    pub fn watched_by(self, pulse: &Pulse) -> Self {
+        let name = format!("the refresher of {}", self.keeper.identity);
+        let heart = pulse.heart(name);
+        Self { heart, ..self }
+    }
+
     /// The same, beginning with what an earlier process has left, and leaving what it holds.
     #[must_use]
     pub(super) fn lasting(mut self, page: Page) -> Self {
@@ -136,6 +148,8 @@ impl Refresher {
                     }
                 }
                 () = clock.sleep_until(wake) => {}
+                // Last, so that one that finds no rest does not answer.
+                () = self.heart.beat() => {}
             }
             if clock.boot() >= due {
                 due = self.attempt(&mut jumps).await;
@@ -190,7 +204,10 @@ impl Refresher {
     /// is in hand is kept up meanwhile.
     async fn attempt(&mut self, jumps: &mut Jumps) -> BootInstant {
         let Self {
-            provider, keeper, ..
+            provider,
+            keeper,
+            heart,
+            ..
         } = self;
         let clock = Arc::clone(&keeper.clock);
         // Before: what changes meanwhile may not have been seen.
@@ -207,6 +224,8 @@ impl Refresher {
                 outcome = &mut attempt => break outcome,
                 () = jumps.next() => {}
                 () = clock.sleep_until(keeper.next_change()) => {}
+                // An attempt is alive until its deadline, which ends it.
+                () = heart.beat() => {}
             }
         };
         let slow = |_| Err(Failure::transient("the attempt took longer than 90 s"));

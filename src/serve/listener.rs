@@ -21,7 +21,8 @@ use super::{Endpoint, Limits, Peer, Refusal, Witness, connection};
 use crate::authz::ListenerName;
 use crate::clock::Clock;
 use crate::metrics::{ListenerCounts, Metrics};
-use crate::os::process;
+use crate::os::{device, process};
+use crate::pulse::Pulse;
 
 /// After running out of descriptors or memory: long enough not to spin, short enough not to be
 /// noticed by an SDK that waits a second.
@@ -33,7 +34,8 @@ const COMPLAINTS: Duration = Duration::from_mins(1);
 /// A bound socket.
 #[derive(Debug)]
 pub enum Listener {
-    Unix(UnixListener, PathBuf),
+    /// With its name, where that is ours to remove.
+    Unix(UnixListener, Option<PathBuf>),
     Tcp(TcpListener),
     /// One that other hosts may reach.
     Beyond(TcpListener),
@@ -137,7 +139,7 @@ impl Listener {
     /// says that no other instance serves `path`, so what is there is a leftover.
     pub fn unix(path: &Path, access: Access) -> Result<Self, BindError> {
         let bound = unix_socket::bind(path, access);
-        let bound = bound.map(|listener| Self::Unix(listener, path.to_owned()));
+        let bound = bound.map(|listener| Self::Unix(listener, Some(path.to_owned())));
         bound.map_err(|cause| BindError {
             what: path.display().to_string(),
             address: None,
@@ -145,9 +147,29 @@ impl Listener {
         })
     }
 
+    /// Takes over a socket that somebody else has bound and holds on to.
+    pub fn inherited_tcp(listener: &std::net::TcpListener) -> Result<Self, BindError> {
+        let address = listener.local_addr().ok();
+        let adopt = || {
+            let listener = TcpListener::from_std(listener.try_clone()?)?;
+            let address = listener.local_addr()?;
+            if let Err(error) = device::keep_to_loopback(&listener) {
+                tracing::warn!(%address, %error, "cannot listen on the loopback device alone; add \
+                                                  BindToDevice=lo to the .socket unit");
+            }
+            restrain(&listener, address)?;
+            Ok(Self::Tcp(listener))
+        };
+        adopt().map_err(|cause| BindError {
+            what: "the TCP socket that the service manager hands over".to_owned(),
+            address,
+            cause,
+        })
+    }
+
     /// Lets others connect than `before`. Whoever is connected stays.
     pub fn admit(&self, before: Access, access: Access) -> Result<(), BindError> {
-        let Self::Unix(_, path) = self else {
+        let Self::Unix(_, Some(path)) = self else {
             return Ok(());
         };
         unix_socket::give_again(path, before, access).map_err(|cause| BindError {
@@ -155,6 +177,17 @@ impl Listener {
             address: None,
             cause,
         })
+    }
+
+    /// The same for a Unix socket. Its name, and who may connect, stay as they are.
+    pub fn inherited_unix(listener: &std::os::unix::net::UnixListener) -> Result<Self, BindError> {
+        let listener = listener.try_clone().and_then(UnixListener::from_std);
+        let listener = listener.map_err(|cause| BindError {
+            what: "the Unix socket that the service manager hands over".to_owned(),
+            address: None,
+            cause,
+        })?;
+        Ok(Self::Unix(listener, None))
     }
 
     pub fn tcp_address(&self) -> Option<SocketAddr> {
@@ -190,7 +223,7 @@ fn restrain(listener: &TcpListener, address: SocketAddr) -> io::Result<()> {
 /// The socket's name goes with it, so that clients see at once that nobody is there.
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
+        if let Self::Unix(_, Some(path)) = self {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -210,6 +243,7 @@ pub struct Connections {
     metrics: Arc<Metrics>,
     /// Told whenever a connection has ended.
     ended: Arc<Notify>,
+    pulse: Pulse,
 }
 
 impl Connections {
@@ -220,6 +254,7 @@ impl Connections {
             witness: Arc::new(witness),
             metrics: Arc::default(),
             ended: Arc::new(Notify::new()),
+            pulse: Pulse::default(),
         }
     }
 
@@ -255,7 +290,14 @@ impl Connections {
             witness: Arc::clone(&self.witness),
             metrics: Arc::clone(&self.metrics),
             ended: self.ended(),
+            pulse: self.pulse.clone(),
         }
+    }
+
+    /// With listeners that answer whoever asks whether they are alive.
+    #[must_use]
+    pub fn watched_by(self, pulse: Pulse) -> Self {
+        Self { pulse, ..self }
     }
 
     pub fn ended(&self) -> Arc<Notify> {
@@ -280,9 +322,12 @@ pub async fn serve(
     let counts = connections.metrics.listener(name.as_str());
     let mut under_way = JoinSet::new();
     let mut complain_at = connections.clock.boot();
+    let what = format!("the listener {}", name.as_str());
+    let mut heart = connections.pulse.heart(what);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            () = heart.beat() => continue,
             _ = stop.wait_for(|&stop| stop) => break,
         };
         while under_way.try_join_next().is_some() {}
@@ -336,7 +381,7 @@ pub async fn serve(
             ended.notify_one();
         });
     }
-    drop(listener);
+    drop((listener, heart));
     while under_way.join_next().await.is_some() {}
 }
 

@@ -1,6 +1,7 @@
 //! What clients and operators connect to: listeners, connections, and the endpoints behind them.
 
 mod activity;
+mod address;
 mod admin;
 mod authorization;
 mod challenges;
@@ -48,6 +49,7 @@ use crate::clock::{BootInstant, SharedClock, Timestamp};
 use crate::identity::IdentityName;
 use crate::metrics::Metrics;
 
+pub use address::{AGENTS, METADATA, is_for_this_host};
 pub use admin::{Admin, Admins};
 pub use connection::{Stream, serve as serve_connection};
 pub use ecs::Public;
@@ -69,6 +71,8 @@ pub struct Config {
     /// Loopback addresses of the HTTP endpoint, and those of the ECS and EKS agents in whose place
     /// credd may stand; none switches it off.
     pub http: Vec<SocketAddr>,
+    /// Whether the config says so, rather than leaves it to what is usual here.
+    pub http_is_written: bool,
     /// A public Unix socket besides `credd.sock` in the runtime directory.
     pub unix: Option<PathBuf>,
     /// Sockets that open what they are for to whoever gets to them.
@@ -85,10 +89,10 @@ impl Config {
         self.http.iter().chain(imds).map(SocketAddr::ip).collect()
     }
 
-    /// Where the Unix sockets are that lie outside the runtime directory, or may do so.
-    pub fn socket_folders(&self) -> impl Iterator<Item = &Path> {
+    /// The Unix sockets that lie outside the runtime directory, or may do so.
+    pub fn sockets(&self) -> impl Iterator<Item = &Path> {
         let own = self.own_sockets.iter().map(|socket| &socket.path);
-        self.unix.iter().chain(own).filter_map(|path| path.parent())
+        self.unix.iter().chain(own).map(PathBuf::as_path)
     }
 }
 

@@ -3,6 +3,8 @@
 
 mod inherited;
 mod notifier;
+mod watchdog;
 
 pub use inherited::{Inherited, TcpDoor, TcpSocket, UnixDoor, UnixSocket, Unusable};
 pub use notifier::Notifier;
+pub use watchdog::watchdog;

@@ -25,7 +25,7 @@ use crate::serving::upstream::{self, Upstream};
 use crate::serving::wire::exchange;
 
 /// An upstream with credentials of six hours.
-fn upstream() -> Upstream {
+pub(crate) fn upstream() -> Upstream {
     let expiry = SystemClock::new().now().plus(Duration::from_hours(6));
     Upstream::answering(upstream::credentials(expiry))
 }

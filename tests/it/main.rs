@@ -24,6 +24,7 @@ mod programs;
 mod refresh;
 mod reload;
 mod roles;
+mod service;
 mod serving;
 mod sigv4_vectors;
 mod simulation;

@@ -1,11 +1,12 @@
 //! Addresses to listen on: those of this host that only this host can reach.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::config::PORT;
 use crate::config::findings::Findings;
 use crate::config::table::Text;
+use crate::serve;
 
 /// What an endpoint may listen on besides loopback.
 pub(super) struct Kind {
@@ -20,32 +21,22 @@ pub(super) struct Kind {
     hint: &'static str,
 }
 
-/// `169.254.170.2` is the ECS agent's (ECS developer guide, "Task IAM role"), the others are the
-/// EKS Pod Identity agent's (EKS user guide, "EKS Pod Identity agent").
 pub(super) const HTTP: Kind = Kind {
     example: "127.0.0.1:9169",
     ip: "127.0.0.1",
     port: PORT,
-    others: &[
-        IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
-        IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
-        IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
-    ],
+    others: serve::AGENTS,
     is_open: false,
     problem: "credd listens on loopback addresses only, and on those of the ECS and EKS agents",
     hint: "use `127.0.0.1` or `[::1]`; the agents' are `169.254.170.2`, `169.254.170.23` and \
            `[fd00:ec2::23]`",
 };
 
-/// EC2 user guide, "Access instance metadata".
 pub(super) const IMDS: Kind = Kind {
     example: "169.254.169.254:80",
     ip: "169.254.169.254",
     port: 80,
-    others: &[
-        IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
-        IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    ],
+    others: serve::METADATA,
     is_open: false,
     problem: "instance metadata is served on EC2's own addresses and on loopback ones only",
     hint: "use `169.254.169.254` or `[fd00:ec2::254]`",
@@ -102,7 +93,7 @@ fn address(text: &Text<'_>, kind: &Kind, findings: &mut Findings) -> Option<Sock
             .hint(hint(text.value, kind));
         return None;
     };
-    if !kind.is_open && !address.ip().is_loopback() && !kind.others.contains(&address.ip()) {
+    if !kind.is_open && !serve::is_for_this_host(address.ip(), kind.others) {
         findings.refuse(text, kind.problem).hint(kind.hint);
         return None;
     }

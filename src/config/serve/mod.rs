@@ -50,6 +50,7 @@ pub(super) fn read<'t>(
     if let Some(mut http) = table.table("http", findings) {
         if let Some(listen) = http.strings("listen", HTTP_ADDRESSES.example, findings) {
             config.http = addresses.read(&listen, &HTTP_ADDRESSES, findings);
+            config.http_is_written = true;
         }
         http.refuse_rest(&HTTP, findings);
     }

@@ -27,6 +27,7 @@ use credd::providers::chain::Link;
 use credd::providers::session_token::{self, CodeSource, Mfa};
 use credd::providers::sts::Settings;
 use credd::providers::{SourceIdentity, Surroundings, assume_role, keys, profile};
+use credd::pulse::Pulse;
 use credd::refresh::{Answer, Identities, Ledger, Opened, Parts, SnapshotReader};
 use credd::secret_place::SecretPlace;
 use serde_json::Value;
@@ -211,6 +212,7 @@ impl Bench {
         let parts = Parts {
             surroundings,
             draws: |_| Box::new(Chance::new(1)),
+            pulse: Pulse::default(),
             ledger: Ledger::default(),
         };
         let (opened, mut begun) = Identities::open_all(identities.into(), parts);

@@ -30,6 +30,7 @@ use credd::os::files::write_private;
 use credd::providers::chain::Link;
 use credd::providers::sts::Settings;
 use credd::providers::{SourceIdentity, Surroundings, assume_role, keys, profile, session_token};
+use credd::pulse::Pulse;
 use credd::refresh::{
     Answer, Identities, Kept, Ledger, Opened, Parts, Snapshot, SnapshotReader, State,
 };
@@ -145,6 +146,7 @@ impl Ground {
                 Arc::clone(&transport) as Arc<dyn Transport>,
                 clock,
             ),
+            pulse: Pulse::default(),
             draws: |name| {
                 let seed = name.as_str().bytes().map(u64::from).sum();
                 Box::new(Chance::new(seed))

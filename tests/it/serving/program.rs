@@ -233,6 +233,15 @@ impl Running {
         }
     }
 
+    /// The same for one that is under way.
+    pub(crate) fn of(child: Child, file: &Path) -> Self {
+        Self {
+            child,
+            file: file.to_owned(),
+            is_daemon: true,
+        }
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

@@ -22,6 +22,7 @@ use credd::providers::chain::{self, Link};
 use credd::providers::{
     Context, Provider, SourceIdentity, Surroundings, assume_role, container, imds,
 };
+use credd::pulse::Pulse;
 use credd::refresh::{Identities, Ledger, Opened, Parts, SnapshotReader, refresher};
 use tokio::task::JoinSet;
 
@@ -166,6 +167,7 @@ impl Simulation {
                 Arc::clone(&self.clock) as SharedClock,
             ),
             draws: |_| Box::new(DRAWS.with_borrow_mut(Chance::fork)),
+            pulse: Pulse::default(),
             ledger: Ledger::default(),
         };
         DRAWS.set(self.chance.fork());

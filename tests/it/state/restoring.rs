@@ -14,6 +14,7 @@ use credd::providers::session_token::{self, CodeSource, Mfa};
 use credd::providers::shared_session::SharedSessions;
 use credd::providers::sts::{Settings, UpstreamTime};
 use credd::providers::{SourceIdentity, Surroundings, assume_role, imds, keys};
+use credd::pulse::Pulse;
 use credd::refresh::{Identities, Ledger, Opened, Parts, SnapshotReader, State};
 use credd::secret_place::SecretPlace;
 use credd::state::{Contents, Keys, Marker, decode, encode};
@@ -109,6 +110,7 @@ impl Host {
             Arc::clone(&clock),
         );
         let parts = Parts {
+            pulse: Pulse::default(),
             surroundings: Surroundings {
                 shared_sessions: sessions.clone(),
                 ..surroundings.with_challenges(challenges)

@@ -1,0 +1,146 @@
+//! What the service manager is told of how the identities do.
+
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+use std::time::Duration;
+
+use credd::clock::{Clock, SystemClock};
+use credd::environment::Environment;
+
+use super::manager::Manager;
+use crate::serving::daemon::{InProcess, config, identities};
+use crate::serving::eventually;
+use crate::serving::upstream::{Answer, Upstream, credentials};
+use crate::support::clock::TestClock;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A daemon in this process, by a clock that is wound by hand, and all that it says.
+struct Told {
+    clock: Arc<TestClock>,
+    manager: UnixDatagram,
+    said: Vec<String>,
+    _daemon: InProcess,
+    _folder: tempfile::TempDir,
+}
+
+impl Told {
+    fn of(given: &[(&str, &Upstream)]) -> Self {
+        let clock = TestClock::new();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let given: Vec<_> = given
+            .iter()
+            .map(|(name, it)| (*name, it.uri("/")))
+            .collect();
+        let variable = ("NOTIFY_SOCKET".to_owned(), path.display().to_string());
+        let daemon = InProcess::with(
+            Arc::clone(&clock) as _,
+            config(identities(&given), "127.0.0.1:0"),
+            Environment::from_iter([variable]),
+        );
+        Self {
+            clock,
+            manager,
+            said: Vec::new(),
+            _daemon: daemon,
+            _folder: folder,
+        }
+    }
+
+    fn said(&mut self) -> &[String] {
+        let mut buffer = [0; 4096];
+        while let Ok(length) = self.manager.recv(&mut buffer) {
+            let said = String::from_utf8(buffer[..length].to_vec()).unwrap();
+            self.said.push(said);
+        }
+        &self.said
+    }
+
+    fn is_ready(&mut self) -> bool {
+        let count = self.said().iter().filter(|it| *it == "READY=1").count();
+        assert!(count <= 1, "{:?}", self.said);
+        count == 1
+    }
+
+    #[track_caller]
+    fn until(&mut self, line: &str) {
+        eventually(line, || {
+            let last = self
+                .said()
+                .iter()
+                .rev()
+                .find(|it| it.starts_with("STATUS="));
+            (last? == line).then_some(())
+        });
+    }
+}
+
+#[test]
+fn it_is_ready_once_every_identity_is_served_and_not_before() {
+    let clock = TestClock::new();
+    let (one, other) = (Upstream::hanging(), Upstream::hanging());
+    let mut told = Told::of(&[("one", &one), ("other", &other)]);
+    told.until("STATUS=2 identities: 2 warming");
+    one.answer(credentials(clock.now().plus(6 * HOUR)));
+    told.until("STATUS=2 identities: 1 fresh, 1 warming");
+    assert!(!told.is_ready());
+    other.answer(credentials(clock.now().plus(6 * HOUR)));
+    eventually("it is ready", || told.is_ready().then_some(()));
+    told.until("STATUS=2 identities: 2 fresh");
+}
+
+#[test]
+fn what_cannot_be_had_is_waited_for_twenty_seconds_and_named() {
+    let clock = TestClock::new();
+    let good = Upstream::answering(credentials(clock.now().plus(6 * HOUR)));
+    let bad = Upstream::answering(denial());
+    let mut told = Told::of(&[("bad", &bad), ("good", &good)]);
+    told.until("STATUS=2 identities: 1 fresh, 1 failed; bad has no credentials (denied)");
+    told.clock.advance(Duration::from_secs(19));
+    assert!(!told.is_ready());
+    told.clock.advance(Duration::from_secs(1));
+    eventually("it is ready", || told.is_ready().then_some(()));
+}
+
+#[test]
+fn the_line_follows_the_identities_by_time_and_by_failure() {
+    let clock = TestClock::new();
+    let upstream = Upstream::answering(credentials(clock.now().plus(HOUR)));
+    let mut told = Told::of(&[("default", &upstream)]);
+    told.until("STATUS=1 identity: 1 fresh");
+    upstream.answer(denial());
+    told.clock.advance(Duration::from_mins(50));
+    told.until("STATUS=1 identity: 1 late; default cannot be refreshed (denied)");
+    told.clock.advance(Duration::from_mins(10));
+    told.until("STATUS=1 identity: 1 expired; default has no credentials (denied)");
+    assert!(told.is_ready());
+}
+
+fn denial() -> Answer {
+    Answer {
+        status: 403,
+        body: r#"{"code": "AccessDenied", "message": "no"}"#.to_owned(),
+    }
+}
+
+#[test]
+fn the_token_is_there_and_requests_are_answered_by_the_time_it_is_ready() {
+    let expiry = SystemClock::new().now().plus(6 * HOUR);
+    let upstream = Upstream::answering(credentials(expiry));
+    let uri = upstream.uri("/");
+    let config = format!("[identity.default]\nprovider = \"container\"\nuri = \"{uri}\"\n");
+    let mut manager = Manager::with(&config);
+    let mut daemon = manager.start();
+    eventually("it is ready", || {
+        let is_ready = manager.heard().iter().any(|it| it == "READY=1");
+        is_ready.then_some(())
+    });
+    let got = crate::commands::status(&manager.url(), &manager.place.token());
+    assert_eq!(got, Some(200));
+    assert!(manager.place.run(&["health"]).is_success());
+    daemon.terminate();
+    manager.hears("STOPPING=1");
+}
