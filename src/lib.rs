@@ -45,6 +45,7 @@
 //! | listener | socket | connection, stop | connections |
 //! | connection | client | request, a look each 2 s, stop | responses |
 //! | token keeper | process | rotation due, ordered, clock jumped | valid tokens, and their files |
+//! | state keeper | process | a set or an MFA session obtained or forgotten | what outlasts the process |
 //! | announcer | process | an announcement | hook |
 //! | herald | process | a snapshot or a challenge changes | readiness and a status line |
 //! | watchdog | process | half of `WATCHDOG_USEC` | a ping, once all listeners and refreshers have answered |
@@ -66,6 +67,11 @@
 //! judges again. A failure is classified by its provider and paced by [`retry`], here and nowhere
 //! else; the set in hand is served until its true expiry, and one from instance metadata beyond
 //! it, since AWS keeps honouring those.
+//!
+//! Under a service manager the set outlasts the process: the refresher writes it down in a
+//! [`refresh::Ledger`], with a mark of all that decides what its identity stands for, and the one of
+//! the next start begins with it where that mark is the same. MFA sessions are found by a mark of
+//! their owner. Nothing of it is ever on a disk ([`state`]).
 //!
 //! # Identities derived from others
 //!

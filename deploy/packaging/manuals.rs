@@ -1,6 +1,11 @@
 //! Writes the manual pages and the completions of shells into a folder, as the command line is
 //! defined: `cargo run --example manuals -- FOLDER DATE`.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "pages are ordinary files of whoever builds a package"
+)]
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, fs};

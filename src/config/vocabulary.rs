@@ -179,7 +179,7 @@ mod tests {
                 heading = text;
             }
             if let (".TP", Some(key)) = (line, next.strip_prefix(".B ")) {
-                keys.insert((heading.replace(r"\(dq", "\""), key.to_owned()));
+                keys.insert((heading.replace(r"\(dq", "\""), key.replace(r"\-", "-")));
             }
         }
         keys

@@ -24,6 +24,7 @@ use crate::config::{self, Config, LoadError, Located, Trust};
 use crate::credentials::described;
 use crate::http::OwnAddresses;
 use crate::identity::IdentityName;
+use crate::metrics::ReloadOutcome;
 use crate::refresh::{self, Opened, Usable};
 use crate::serve::{ReloadOrder, Site};
 
@@ -137,6 +138,7 @@ impl Reloader {
         let _ = self.supervision.notifier.reloading(clock::monotonic());
         let (report, note) = match self.attempt().await {
             Ok(report) => {
+                self.site.metrics.reloads.add(ReloadOutcome::Applied);
                 let changes = &report.identities;
                 tracing::info!(
                     started = ?changes.started,
@@ -151,6 +153,7 @@ impl Reloader {
                 (report, None)
             }
             Err(refused) => {
+                self.site.metrics.reloads.add(ReloadOutcome::Refused);
                 let problem = refused.to_string();
                 tracing::error!(
                     %problem,

@@ -95,6 +95,15 @@ impl Book {
     }
 }
 
+impl Entries {
+    /// Drops what an earlier process has left for one that has a name.
+    fn drop_left(&mut self, identity: Option<Mark>) {
+        if identity.is_some() {
+            self.left.retain(|set| set.identity != identity);
+        }
+    }
+}
+
 /// One identity's entry. It goes when this does.
 #[derive(Debug, Default)]
 pub(super) struct Page(Option<Written>);
@@ -122,7 +131,7 @@ impl Page {
     }
 
     /// What an earlier process has left for the identity, if it is still what that stands for. What
-    /// it left for another meaning of the same name goes.
+    /// it left for another meaning of the same name goes. Where nobody can tell it stays.
     pub(super) fn take(&self, definition: Option<Mark>) -> Option<KeptSet> {
         let Written {
             book,
@@ -130,14 +139,12 @@ impl Page {
             definition: defined,
             ..
         } = self.0.as_ref()?;
-        let identity = book.identity(defined.name.as_ref());
+        let definition = definition?;
         let mut entries = book.lock();
-        let is_it = |set: &KeptSet| Some(set.definition) == definition;
+        let is_it = |set: &KeptSet| set.definition == definition;
         let at = entries.left.iter().position(is_it);
         let set = at.map(|at| entries.left.swap_remove(at));
-        if identity.is_some() {
-            entries.left.retain(|set| set.identity != identity);
-        }
+        entries.drop_left(book.identity(defined.name.as_ref()));
         if let Some(set) = &set {
             entries.held.insert(*number, set.clone());
         }
@@ -159,6 +166,7 @@ impl Page {
         let identity = book.identity(defined.name.as_ref());
         let set = definition.and_then(|definition| held.kept(identity, definition, due));
         let mut entries = book.lock();
+        entries.drop_left(identity);
         let before = match set.clone() {
             Some(set) => entries.held.insert(*number, set),
             None => entries.held.remove(number),
@@ -172,6 +180,19 @@ impl Page {
             _ => false,
         };
         if !is_same {
+            book.changed.notify_one();
+        }
+    }
+
+    /// The identity is to hold nothing, also of an earlier process's.
+    pub(super) fn forget(&self) {
+        self.release();
+        if let Some(Written {
+            book, definition, ..
+        }) = &self.0
+        {
+            book.lock()
+                .drop_left(book.identity(definition.name.as_ref()));
             book.changed.notify_one();
         }
     }

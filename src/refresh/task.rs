@@ -285,7 +285,7 @@ impl Keeper {
     }
 
     fn forget(&mut self) {
-        self.page.release();
+        self.page.forget();
         self.snapshot = Snapshot::default();
         self.publisher.publish(self.snapshot.clone());
         tracing::info!(identity = %self.identity, "forgotten, until somebody asks");

@@ -67,6 +67,11 @@ impl Activity {
         self.phase.load(Ordering::Relaxed) == Phase::Leased as u8
     }
 
+    /// Whether a request is on its way, or owed.
+    pub(super) fn is_receiving(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == Phase::Receiving as u8
+    }
+
     fn received(&self) {
         if self.phase.load(Ordering::Relaxed) == Phase::Idle as u8 {
             self.phase.store(Phase::Receiving as u8, Ordering::Relaxed);

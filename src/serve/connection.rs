@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http_body_util::Either;
@@ -26,7 +27,8 @@ use crate::metrics::{Code, ListenerCounts};
 /// web identity token in `Authorization`.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// A stopping daemon gives answers under way this long. None may wait for longer than 800 ms.
+/// A stopping daemon gives questions and answers under way this long each. No answer may wait for
+/// longer than 800 ms.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// What a client is connected by.
@@ -117,12 +119,23 @@ async fn converse<S: Stream>(
         );
     tokio::pin!(connection);
     tokio::select! {
+        // What has arrived is read, even at the last moment.
+        biased;
         _ = &mut connection => return,
         () = watch.until_over(&peer) => return,
         _ = stop.wait_for(|&stop| stop) => {}
     }
     // Nothing of a lease is still to come: its holder leases again from the next daemon.
     if activity.is_leased() {
+        return;
+    }
+    // hyper would close one on which nothing has come yet: who has just connected is about to ask.
+    let asked = poll_fn(|context| match connection.as_mut().poll(context) {
+        Poll::Pending if activity.is_receiving() => Poll::Pending,
+        progress => Poll::Ready(progress.is_pending()),
+    });
+    let is_asked = crate::clock::timeout(&*clock, DRAIN, asked).await;
+    if !is_asked.unwrap_or(false) {
         return;
     }
     connection.as_mut().graceful_shutdown();

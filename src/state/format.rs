@@ -100,7 +100,8 @@ struct WrittenSet<'a> {
     renewal: WrittenRenewal,
     issued: Option<i64>,
     obtained: i64,
-    draw: f64,
+    /// As its bits: in decimals it might come back as a neighbour.
+    draw: u64,
     due: Option<u64>,
 }
 
@@ -168,7 +169,7 @@ fn set(set: &KeptSet) -> Option<WrittenSet<'_>> {
         },
         issued: set.issued.map(Timestamp::unix_millis),
         obtained: set.obtained.unix_millis(),
-        draw: set.draw.share(),
+        draw: set.draw.share().to_bits(),
         due: set.due.map(|due| millis(START.until(due))),
     })
 }
@@ -224,7 +225,7 @@ impl From<WrittenSet<'_>> for KeptSet {
             },
             issued: written.issued.map(instant),
             obtained: instant(written.obtained),
-            draw: Draw::new(written.draw),
+            draw: Draw::new(f64::from_bits(written.draw)),
             due: written
                 .due
                 .map(|due| START.after(Duration::from_millis(due))),

@@ -139,3 +139,100 @@ impl Region for LastingMemory {
         Self::wipe(self, at, length);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::credentials::{AccessKeyId, Credentials, Principal, Renewal};
+    use crate::random::Draw;
+    use crate::secret::Secret;
+    use crate::state::{KeptSession, KeptSet, Keys, Marker};
+    use std::sync::Arc;
+
+    /// Contents with as many sets, each with a token of a KiB, and one session.
+    fn contents(sets: usize) -> Contents {
+        let mark = Marker::new(&[1; 32]).mark(&"thing");
+        let instant = Timestamp::from_unix_millis(1_800_000_000_000);
+        let credentials = Arc::new(Credentials {
+            access_key_id: AccessKeyId::from("ASIAEXAMPLE".to_owned()),
+            secret_access_key: Secret::from("secret".to_owned()),
+            session_token: Some(Secret::from("t".repeat(1024))),
+            expiry: Some(instant),
+            account_id: None,
+            role_arn: None,
+            principal: Principal::Unknown,
+        });
+        let set = KeptSet {
+            identity: Some(mark),
+            definition: mark,
+            credentials: Arc::clone(&credentials),
+            at_the_latest: None,
+            source: "role billing".to_owned(),
+            renewal: Renewal::Mint,
+            issued: None,
+            obtained: instant,
+            draw: Draw::new(0.5),
+            due: None,
+        };
+        Contents {
+            sets: vec![set; sets],
+            sessions: vec![KeptSession {
+                owner: mark,
+                credentials,
+                issued: instant,
+                ends: instant,
+                users: Vec::new(),
+            }],
+            ..Contents::of(Keys::random())
+        }
+    }
+
+    #[test]
+    fn what_is_saved_is_there_for_whoever_opens_it_later() {
+        let (mut store, descriptor) = Store::new().unwrap();
+        assert!(Store::open(&descriptor).unwrap().1.is_none());
+        for sets in [3, 1, 0, 1000] {
+            store.save(contents(sets));
+            let (_, kept) = Store::open(&descriptor).unwrap();
+            let kept = kept.unwrap();
+            assert_eq!((kept.sets.len(), kept.sessions.len()), (sets, 1));
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_room_for_all_sessions_go_before_sets() {
+        let (mut store, descriptor) = Store::new().unwrap();
+        store.save(contents(3000));
+        assert!(store.is_full);
+        let (_, kept) = Store::open(&descriptor).unwrap();
+        let kept = kept.unwrap();
+        assert_eq!(kept.sessions.len(), 1);
+        assert!(
+            (1000..3000).contains(&kept.sets.len()),
+            "{}",
+            kept.sets.len()
+        );
+        store.save(contents(1));
+        assert!(!store.is_full);
+    }
+
+    #[test]
+    fn what_was_written_before_the_host_was_started_is_dropped() {
+        let (mut store, descriptor) = Store::new().unwrap();
+        let boot = |boot: Option<String>| Contents {
+            boot,
+            ..contents(1)
+        };
+        // A sandbox may hide it.
+        for same in [host::boot_id(), None] {
+            store.save(boot(same));
+            assert!(Store::open(&descriptor).is_ok());
+        }
+        if host::boot_id().is_some() {
+            store.save(boot(Some("another".to_owned())));
+            let outcome = Store::open(&descriptor);
+            assert!(matches!(outcome, Err(Discarded::AnotherBoot)));
+        }
+    }
+}

@@ -106,7 +106,8 @@ fn parse(filter: &str) -> Result<Targets, InvalidFilter> {
     // `Targets` takes any word for a target, and so a misspelt level for one that nothing has.
     let is_clear = |part: &str| {
         let part = part.trim();
-        part.contains('=') || part.starts_with("credd") || part.parse::<LevelFilter>().is_ok()
+        let is_level = !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+        is_level || part.contains('=') || part.starts_with("credd")
     };
     let is_clear = filter.split(',').all(is_clear);
     let targets = filter.parse().ok().filter(|_| is_printable && is_clear);

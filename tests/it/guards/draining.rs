@@ -88,13 +88,29 @@ fn a_request_that_waits_is_answered_before_the_end() {
 #[test]
 fn idle_connections_do_not_put_the_end_off() {
     let mut timeless = Timeless::new().warm();
-    let silent = timeless.daemon.tcp();
     let mut idle = timeless.daemon.tcp();
     assert_eq!(exchange(&mut idle, timeless.request()).unwrap().status, 200);
     timeless.daemon.stop();
     timeless.wait_for_the_end();
     assert!(receive(&mut idle, true).is_none());
-    drop(silent);
+}
+
+#[test]
+fn who_has_just_connected_is_answered_before_the_end() {
+    let mut timeless = Timeless::new().warm();
+    let mut early = timeless.daemon.tcp();
+    // Taken after the other, which is nowhere in the kernel's queue any more.
+    let reply = exchange(&mut timeless.daemon.tcp(), timeless.request());
+    assert_eq!(reply.unwrap().status, 200);
+    timeless.daemon.stop();
+    eventually("nobody listens any more", || {
+        TcpStream::connect(timeless.daemon.address).err()
+    });
+    assert_eq!(
+        exchange(&mut early, timeless.request()).unwrap().status,
+        200
+    );
+    timeless.wait_for_the_end();
 }
 
 #[test]
@@ -108,8 +124,9 @@ fn an_open_lease_does_not_put_the_end_off() {
 }
 
 #[test]
-fn half_a_head_puts_the_end_off_by_a_second_at_most() {
+fn half_a_head_and_silence_put_the_end_off_by_a_second_at_most() {
     let mut timeless = Timeless::new().warm();
+    let _silent = timeless.daemon.tcp();
     let mut stream = timeless.daemon.tcp();
     stream.write_all(b"GET / HT").unwrap();
     let others = timeless.request();

@@ -125,7 +125,7 @@ fn a_journal_that_takes_nothing_makes_nobody_wait_for_long() {
     let clock = SystemClock::new();
     let begun = clock.boot();
     logging(sink, || {
-        (0..5000).for_each(|number| tracing::info!(number, "full"))
+        (0..5000).for_each(|number| tracing::info!(number, "full"));
     });
     // As many as the queue of the socket takes, then one wait.
     assert!(begun.until(clock.boot()) < Duration::from_secs(20));
@@ -281,9 +281,9 @@ fn what_is_logged_is_changed_while_the_daemon_runs_and_changed_back() {
         json,
         serde_json::json!({"filter": "info", "initial": "info"})
     );
-    let changes = daemon
+    let said = daemon
         .output()
         .matches("what is logged has changed")
         .count();
-    assert_eq!(changes, 2);
+    assert_eq!(said, 2);
 }

@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use credd::clock::{Clock, Timestamp};
+use credd::clock::{Clock, SystemClock, Timestamp};
 use credd::metrics::{Kind, declared};
 use credd::providers::chain::Link;
 use credd::providers::imds;
@@ -16,6 +17,7 @@ use super::{Samples, asked, get, promtool, text};
 use crate::serving::clock::HandClock;
 use crate::serving::daemon::{self, InProcess};
 use crate::serving::eventually;
+use crate::serving::program::Place;
 use crate::serving::upstream::{self, Answer, Upstream};
 use crate::serving::wire::exchange;
 
@@ -126,9 +128,8 @@ fn the_state_of_each_identity_is_told_as_prometheus_tells_time_and_state() {
     let samples = Samples::of(daemon);
     let seconds = |instant: Timestamp| instant.unix_millis() / 1000;
     let value = |sample: &str| samples.value(sample);
-    #[expect(clippy::cast_precision_loss, reason = "seconds of this century")]
     let is_at = |sample: &str, instant: Timestamp| {
-        assert_eq!(value(sample), seconds(instant) as f64, "{sample}");
+        assert_eq!(value(sample), seconds(instant).to_string(), "{sample}");
     };
     let expiry = "credd_credentials_expiry_timestamp_seconds";
     is_at(
@@ -143,40 +144,41 @@ fn the_state_of_each_identity_is_told_as_prometheus_tells_time_and_state() {
     let states = [
         (
             "credd_identity_state{identity=\"billing\",state=\"fresh\"}",
-            1.0,
+            "1",
         ),
         (
             "credd_identity_state{identity=\"ops\",state=\"failed\"}",
-            1.0,
+            "1",
         ),
     ];
     assert_eq!(samples.of_metric("credd_identity_state"), states);
-    assert_eq!(value("credd_identity_ready{identity=\"billing\"}"), 1.0);
-    assert_eq!(value("credd_identity_ready{identity=\"ops\"}"), 0.0);
-    assert_eq!(value("credd_refreshes_total{identity=\"billing\"}"), 1.0);
+    assert_eq!(value("credd_identity_ready{identity=\"billing\"}"), "1");
+    assert_eq!(value("credd_identity_ready{identity=\"ops\"}"), "0");
+    assert_eq!(value("credd_refreshes_total{identity=\"billing\"}"), "1");
     let failures = "credd_refresh_failures_total{identity=\"ops\",class=\"denied\"}";
     assert_eq!(
         samples.of_metric("credd_refresh_failures_total"),
-        [(failures, 1.0)]
+        [(failures, "1")]
     );
     assert_eq!(
         value("credd_refresh_consecutive_failures{identity=\"ops\"}"),
-        1.0
+        "1"
     );
     let asked = "credd_upstream_request_duration_seconds_count{service=\"container\"}";
-    assert_eq!(value(asked), 2.0);
+    assert_eq!(value(asked), "2");
     assert_eq!(
         value("process_start_time_seconds"),
         value("credd_last_refresh_timestamp_seconds{identity=\"billing\"}")
     );
+    let number = |sample: &str| -> f64 { value(sample).parse().unwrap() };
     for of_process in [
         "process_resident_memory_bytes",
         "process_open_fds",
         "process_max_fds",
     ] {
-        assert!(value(of_process) > 1.0, "{of_process}");
+        assert!(number(of_process) > 1.0, "{of_process}");
     }
-    assert!(value("process_cpu_seconds_total") > 0.0);
+    assert!(number("process_cpu_seconds_total") > 0.0);
 }
 
 #[test]
@@ -205,10 +207,10 @@ fn requests_and_denials_are_counted_by_what_was_proved() {
     );
     let samples = Samples::of(daemon);
     let expected = [
-        ("credd_requests_total{listener=\"http\",code=\"200\"}", 1.0),
-        ("credd_requests_total{listener=\"http\",code=\"403\"}", 4.0),
-        ("credd_requests_total{listener=\"http\",code=\"404\"}", 1.0),
-        ("credd_requests_total{listener=\"unix\",code=\"404\"}", 1.0),
+        ("credd_requests_total{listener=\"http\",code=\"200\"}", "1"),
+        ("credd_requests_total{listener=\"http\",code=\"403\"}", "4"),
+        ("credd_requests_total{listener=\"http\",code=\"404\"}", "1"),
+        ("credd_requests_total{listener=\"unix\",code=\"404\"}", "1"),
     ];
     assert_eq!(samples.of_metric("credd_requests_total"), expected);
     // What is refused for lack of credentials is none.
@@ -221,14 +223,14 @@ fn requests_and_denials_are_counted_by_what_was_proved() {
     ];
     let expected = counted.map(|(caller, reason)| {
         let sample = format!("credd_denials_total{{caller=\"{caller}\",reason=\"{reason}\"}}");
-        (sample, 1.0)
+        (sample, "1")
     });
     let expected = expected
         .each_ref()
         .map(|(sample, count)| (sample.as_str(), *count));
     assert_eq!(samples.of_metric("credd_denials_total"), expected);
     let timed = "credd_request_duration_seconds_count{listener=\"http\"}";
-    assert_eq!(samples.value(timed), 6.0);
+    assert_eq!(samples.value(timed), "6");
 }
 
 #[test]
@@ -250,15 +252,16 @@ fn connections_are_counted_while_they_are_open_and_where_a_limit_turns_them_away
     }
     assert_eq!(asked(&mut daemon.unix(), "/v1/endpoint").status, 429);
     let samples = Samples::of(&daemon);
-    assert_eq!(samples.value("credd_connections{listener=\"unix\"}"), 2.0);
+    assert_eq!(samples.value("credd_connections{listener=\"unix\"}"), "2");
     assert_eq!(
         samples.value("credd_connections_refused_total{listener=\"unix\"}"),
-        1.0
+        "1"
     );
     drop(open);
     eventually("the connections are closed", || {
-        let open = Samples::of(&daemon).value("credd_connections{listener=\"unix\"}");
-        (open == 0.0).then_some(())
+        let samples = Samples::of(&daemon);
+        let open = samples.value("credd_connections{listener=\"unix\"}");
+        (open == "0").then_some(())
     });
 }
 
@@ -281,15 +284,15 @@ fn what_is_served_past_its_expiry_is_counted() {
     let identities = [("billing".parse().unwrap(), vec![link])].into();
     let config = daemon::config(identities, "127.0.0.1:0");
     let daemon = InProcess::with(clock, config, credd::environment::Environment::default()).warm();
-    assert_eq!(Samples::of(&daemon).value("credd_served_stale_total"), 0.0);
+    assert_eq!(Samples::of(&daemon).value("credd_served_stale_total"), "0");
     assert_eq!(
         asked(&mut daemon.unix(), "/v1/credentials/billing").status,
         200
     );
     let samples = Samples::of(&daemon);
-    assert_eq!(samples.value("credd_served_stale_total"), 1.0);
+    assert_eq!(samples.value("credd_served_stale_total"), "1");
     let state = "credd_identity_state{identity=\"billing\",state=\"stale\"}";
-    assert_eq!(samples.value(state), 1.0);
+    assert_eq!(samples.value(state), "1");
 }
 
 /// One with a listener for what monitors it.
@@ -317,7 +320,7 @@ fn a_listener_of_its_own_has_metrics_and_probes_and_nothing_else() {
     let samples = Samples::parse(&page);
     assert_eq!(
         samples.value("credd_identity_ready{identity=\"billing\"}"),
-        1.0
+        "1"
     );
     for path in ["/livez", "/readyz", "/readyz/billing"] {
         assert_eq!(text(ask(&get(path))), "ok\n", "{path}");
@@ -359,4 +362,22 @@ fn one_that_is_said_to_be_for_other_hosts_goes_by_any_name() {
         403
     );
     assert_eq!(ask("GET /v1/credentials HTTP/1.1\r\nHost: a\r\n\r\n"), 404);
+}
+
+#[test]
+fn reloads_are_counted_by_their_outcome() {
+    let expiry = SystemClock::new().now().plus(HOURS);
+    let upstream = Upstream::answering(upstream::credentials(expiry));
+    let place = Place::new(&[("default", upstream.uri("/"))]);
+    let _daemon = place.serve();
+    assert!(place.run(&["reload"]).is_success());
+    credd::os::files::write_private(&place.config(), b"[nothing]\n").unwrap();
+    assert_eq!(place.run(&["reload"]).code(), Some(1));
+    let admin = place.runtime().join("admin/credd.sock");
+    let page = text(asked(&mut UnixStream::connect(admin).unwrap(), "/metrics"));
+    let samples = Samples::parse(&page);
+    for outcome in ["applied", "refused"] {
+        let sample = format!("credd_reloads_total{{outcome=\"{outcome}\"}}");
+        assert_eq!(samples.value(&sample), "1", "{outcome}");
+    }
 }

@@ -29,7 +29,7 @@ fn text(reply: Reply) -> String {
 }
 
 /// The samples of a page, by name and labels as they stand there.
-struct Samples(BTreeMap<String, f64>);
+struct Samples(BTreeMap<String, String>);
 
 impl Samples {
     #[track_caller]
@@ -44,21 +44,24 @@ impl Samples {
         let lines = page.lines().filter(|line| !line.starts_with('#'));
         let sample = |line: &str| {
             let (name, value) = line.rsplit_once(' ').unwrap();
-            (name.to_owned(), value.parse().unwrap())
+            (name.to_owned(), value.to_owned())
         };
         Self(lines.map(sample).collect())
     }
 
     #[track_caller]
-    fn value(&self, sample: &str) -> f64 {
-        let value = self.0.get(sample).copied();
+    fn value(&self, sample: &str) -> &str {
+        let value = self.0.get(sample).map(String::as_str);
         value.unwrap_or_else(|| panic!("no {sample} among {:#?}", self.0.keys()))
     }
 
     /// The samples of a metric that are not zero.
-    fn of_metric(&self, name: &str) -> Vec<(&str, f64)> {
-        let all = self.0.iter().map(|(name, value)| (name.as_str(), *value));
-        all.filter(|(it, value)| it.split('{').next() == Some(name) && *value != 0.0)
+    fn of_metric(&self, name: &str) -> Vec<(&str, &str)> {
+        let all = self
+            .0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        all.filter(|(it, value)| it.split('{').next() == Some(name) && *value != "0")
             .collect()
     }
 }

@@ -119,9 +119,8 @@ fn prometheus_can_read_every_query_of_the_board() {
     queries(&board, &mut all);
     assert!(all.len() > panels.len(), "{}", all.len());
     // As rules, which promtool reads without a server.
-    let rules: String = all
-        .iter()
-        .enumerate()
+    let rules = all.iter().enumerate();
+    let rules: Vec<String> = rules
         .map(|(number, query)| {
             let query = query
                 .replace("$__rate_interval", "5m")
@@ -133,7 +132,7 @@ fn prometheus_can_read_every_query_of_the_board() {
         .collect();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("board.yaml");
-    let rules = format!("groups:\n- name: board\n  rules:\n{rules}");
+    let rules = format!("groups:\n- name: board\n  rules:\n{}", rules.concat());
     files::write_private(&path, rules.as_bytes()).unwrap();
     check(&["check", "rules", path.to_str().unwrap()]);
 }

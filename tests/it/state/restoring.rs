@@ -335,3 +335,33 @@ fn the_time_of_aws_is_what_it_was_however_this_host_is_set_meanwhile() {
     assert_eq!(after.at_boot(&*clock), Some(at_boot));
     assert_eq!(UpstreamTime::lasting(None, &*clock).at_boot(&*clock), None);
 }
+
+#[test]
+fn what_cannot_be_judged_now_is_left_for_later_and_can_be_forgotten() {
+    run(async || {
+        let host = Host::new().await;
+        let links = host.links();
+        let first = host.first(&links).await;
+        let (key, contents) = (first.key("billing"), first.end());
+        let secret = host.folder.path().join("secret");
+        let aside = host.folder.path().join("aside");
+        std::fs::rename(&secret, &aside).unwrap();
+        // Nobody can tell whether the keys are the same.
+        let second = host.start(&links, contents);
+        second.reader("ops").demand();
+        until(|| second.reader("ops").load().trouble.is_some()).await;
+        assert_eq!(second.key("billing"), None);
+        let contents = second.end();
+        assert_eq!(contents.sets.len(), 2);
+        std::fs::rename(&aside, &secret).unwrap();
+        let third = host.start(&links, contents);
+        until(|| third.key("billing").is_some()).await;
+        assert_eq!(third.key("billing"), key);
+
+        let contents = third.end();
+        std::fs::rename(&secret, &aside).unwrap();
+        let fourth = host.start(&links, contents);
+        fourth.reader("billing").forget();
+        until(|| fourth.ledger.kept(host.clock.now()).len() == 1).await;
+    });
+}
