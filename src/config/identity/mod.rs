@@ -55,13 +55,10 @@ const PLANNED_PROVIDERS: [&str; 3] = ["sso", "login", "roles-anywhere"];
 
 /// Whether an identity can have such a key, beside `provider`.
 pub(super) fn has_key(key: &str) -> bool {
-    PROVIDERS
-        .iter()
-        .any(|provider| provider.keys.contains(&key))
+    keys_of_providers().any(|(_, it)| it == key)
 }
 
 /// Every provider with each of its keys.
-#[cfg(test)]
 pub(super) fn keys_of_providers() -> impl Iterator<Item = (&'static str, &'static str)> {
     PROVIDERS
         .iter()
