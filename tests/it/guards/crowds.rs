@@ -151,6 +151,8 @@ fn few_connections_of_a_caller_are_read_from_before_their_first_request_is_whole
     // Each that is whole makes room for one more.
     for stream in &mut dripping {
         stream.write_all(&request.as_bytes()[1..]).unwrap();
+    }
+    for stream in &mut dripping {
         assert_eq!(receive(stream, true).unwrap().status, 200);
     }
 }

@@ -90,7 +90,7 @@ fn programs_that_the_daemon_runs_are_refused_what_they_never_need() {
     });
     assert_eq!(*said, "1 1 1 1 1 1\n", "before: {before}");
     // They write where they like.
-    assert!(daemon.output().contains("landlock=left out"));
+    assert!(daemon.output().contains("landlock=\"left out"));
 }
 
 /// A daemon that waits for a code, in a runtime directory whose name is then somebody else's.
