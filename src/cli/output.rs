@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::Failed;
 use crate::environment::Environment;
+use crate::os::stream::Patient;
 
 /// Writes data. A reader that has left ends the command without a word, as it ends `cat`.
 pub(super) fn data(bytes: &[u8]) -> Result<(), Failed> {
@@ -77,6 +78,15 @@ pub(super) fn ask(question: &str) {
 /// Where lines for whoever watches are written by others.
 pub(super) fn notes() -> impl Write + Send + 'static {
     std::io::stderr()
+}
+
+/// The same, for lines that are lost rather than have anybody wait: not even for the lock that
+/// others have on it while they write.
+pub(super) fn log() -> Box<dyn Write + Send> {
+    match std::io::stderr().as_fd().try_clone_to_owned() {
+        Ok(stderr) => Box::new(Patient::new(File::from(stderr))),
+        Err(_) => Box::new(Patient::new(std::io::stderr())),
+    }
 }
 
 /// The device and the inode of what notes are written to.

@@ -105,15 +105,15 @@ fn log_sink(format: LogFormat, environment: &Environment) -> Result<Sink, Failed
         let stream = environment.variable("JOURNAL_STREAM");
         journal::is_stream(stream, output::notes_file())
     };
-    let to_journal = || Sink::journal(journal::SOCKET.into(), output::notes());
+    let to_journal = || Sink::journal(journal::SOCKET.into(), output::log());
     match format {
         LogFormat::Journal => to_journal()
             .map_err(|error| Failed::new(format!("cannot write the log to the journal: {error}"))),
         LogFormat::Auto if is_journals() => {
-            to_journal().or_else(|_| Ok(Sink::stream(output::notes(), form)))
+            to_journal().or_else(|_| Ok(Sink::stream(output::log(), form)))
         }
         LogFormat::Auto | LogFormat::Text | LogFormat::Json => {
-            Ok(Sink::stream(output::notes(), form))
+            Ok(Sink::stream(output::log(), form))
         }
     }
 }

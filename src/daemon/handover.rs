@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::runtime_directory;
+use crate::os::process;
 use crate::serve::{self, Config, OwnSocket};
 use crate::systemd::{Inherited, TcpDoor, TcpSocket, UnixDoor, UnixSocket};
 
@@ -203,6 +204,7 @@ fn opens_more(socket: &OwnSocket, handed: &Path) -> Option<String> {
     const PERMISSIONS: u32 = 0o777;
     let OwnSocket {
         listener,
+        owner,
         group,
         mode,
         ..
@@ -215,11 +217,20 @@ fn opens_more(socket: &OwnSocket, handed: &Path) -> Option<String> {
             "its mode is {found:04o} where [serve.unix.{name}] means {mode:04o} (SocketMode=)"
         ));
     }
+    // Root gets in anywhere. Where the config names nobody, the socket is the daemon's own.
+    let owner = owner.unwrap_or_else(process::effective_uid);
+    if found.mode() & 0o200 != 0 && ![0, owner].contains(&found.uid()) {
+        let found = found.uid();
+        return Some(format!(
+            "it is the user {found}'s where [serve.unix.{name}] means {owner} (SocketUser=)"
+        ));
+    }
+    let group = group.unwrap_or_else(process::effective_gid);
     let is_for_group = found.mode() & 0o020 != 0;
-    let (found, meant) = (found.gid(), (*group)?);
-    (is_for_group && found != meant).then(|| {
+    (is_for_group && found.gid() != group).then(|| {
+        let found = found.gid();
         format!(
-            "it is for the group {found} where [serve.unix.{name}] means {meant} (SocketGroup=)"
+            "it is for the group {found} where [serve.unix.{name}] means {group} (SocketGroup=)"
         )
     })
 }
@@ -389,17 +400,20 @@ mod tests {
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("any");
-        let taken = |name: &str, mode: u32, group: Option<u32>| {
+        let given = |name: &str, mode: u32, owner: Option<u32>, group: Option<u32>, to| {
             let _ = std::fs::remove_file(&path);
             let at = path.to_str().unwrap();
             let socket = unix(folder.path(), UnixDoor::Own("app".to_owned()), at);
             let permissions = std::fs::Permissions::from_mode(0o620);
             std::fs::set_permissions(&path, permissions).unwrap();
+            if let Some((user, group)) = to {
+                std::os::unix::fs::chown(&path, Some(user), Some(group)).unwrap();
+            }
             let mut config = Config {
                 own_sockets: vec![OwnSocket {
                     listener: ListenerName::own(name),
                     path: path.clone(),
-                    owner: None,
+                    owner,
                     group,
                     mode,
                 }],
@@ -407,6 +421,8 @@ mod tests {
             };
             taken(&mut config, vec![], vec![socket])
         };
+        let taken =
+            |name: &str, mode: u32, group: Option<u32>| given(name, mode, None, group, None);
         let group = std::fs::metadata(folder.path()).unwrap().gid();
         taken("app", 0o660, None).unwrap();
         taken("app", 0o620, Some(group)).unwrap();
@@ -416,6 +432,21 @@ mod tests {
             (taken("app", 0o660, Some(group + 1)), "for the group"),
         ] {
             let error = outcome.unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+        if !process::is_root() {
+            return;
+        }
+        // What the config leaves out is the daemon's own, whoever the socket was given to.
+        let own = Some((0, 0));
+        given("app", 0o660, Some(7), Some(0), own).unwrap();
+        given("app", 0o660, Some(7), None, Some((7, 0))).unwrap();
+        for (owner, to, said) in [
+            (None, (7, 0), "user 7's where [serve.unix.app] means 0"),
+            (Some(8), (7, 0), "user 7's where [serve.unix.app] means 8"),
+            (None, (0, 7), "group 7 where [serve.unix.app] means 0"),
+        ] {
+            let error = given("app", 0o660, owner, None, Some(to)).unwrap_err();
             assert!(error.contains(said), "{error}");
         }
     }

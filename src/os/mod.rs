@@ -14,4 +14,5 @@ pub mod process;
 pub mod sandbox;
 pub mod secret_memory;
 pub mod sock_diag;
+pub mod stream;
 pub mod users;

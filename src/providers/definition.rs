@@ -85,6 +85,13 @@ impl Definition {
         Some(marker.mark(&("definition", self, variables, contents)))
     }
 
+    /// The files whose contents are in it.
+    pub fn files(&self, environment: &Environment) -> Vec<PathBuf> {
+        let links = self.all_links().into_iter();
+        let places = links.flat_map(|link| link.places(environment));
+        places.filter_map(|it| it.path(environment)).collect()
+    }
+
     fn all_links(&self) -> Vec<&Link> {
         let of_sources = self.sources.iter().flat_map(Self::all_links);
         self.links.iter().chain(of_sources).collect()
@@ -92,6 +99,13 @@ impl Definition {
 }
 
 impl Place {
+    fn path(self, environment: &Environment) -> Option<PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Secret(place) => place.path(environment),
+        }
+    }
+
     /// Nothing, where there is no such file.
     async fn read(self, environment: &Environment) -> Option<Zeroizing<Vec<u8>>> {
         match self {

@@ -2,6 +2,7 @@
 //! has left for them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -128,6 +129,12 @@ impl Page {
         } = self.0.as_ref()?;
         let marking = definition.mark(&book.marker, environment);
         timeout(&**clock, DEFINING, marking).await.ok().flatten()
+    }
+
+    /// The files that decide it, besides the config.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let written = self.0.as_ref();
+        written.map_or_else(Vec::new, |it| it.definition.files(&it.environment))
     }
 
     /// What an earlier process has left for the identity, if it is still what that stands for. What

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -56,6 +57,8 @@ struct Keeper {
     page: Page,
     /// What the set that an attempt brings will be the credentials of.
     definition: Option<Mark>,
+    /// What the set is the credentials of that an earlier process has left, until the first attempt.
+    restored: Option<Mark>,
 }
 
 impl std::fmt::Debug for Refresher {
@@ -87,6 +90,7 @@ pub fn refresher(
         logged: State::Warming,
         page: Page::default(),
         definition: None,
+        restored: None,
     };
     let files = FileWatch::new(Arc::clone(&keeper.clock));
     let refresher = Refresher {
@@ -131,7 +135,7 @@ impl Refresher {
             None => self.first_due(),
         };
         loop {
-            self.files.watch(self.provider.files());
+            self.files.watch(self.decisive_files());
             let wake = due.min(self.keeper.next_change());
             tokio::select! {
                 // In order, since tokio's own choice is a chance that no seed decides.
@@ -159,10 +163,23 @@ impl Refresher {
         }
     }
 
+    /// A provider that has not been asked since a restart does not know yet what the set in hand was
+    /// made of.
+    fn decisive_files(&self) -> Vec<PathBuf> {
+        if self.keeper.restored.is_some() {
+            self.keeper.page.files()
+        } else {
+            self.provider.files()
+        }
+    }
+
     /// Whether changed files are worth an attempt. A look that takes longer than one at them would
     /// is worth it, too.
     async fn heeds_files(&mut self) -> bool {
         let clock = Arc::clone(&self.keeper.clock);
+        if self.keeper.restored.is_some() {
+            return self.keeper.page.definition(&clock).await != self.keeper.restored;
+        }
         let heeding = timeout(&*clock, LOOK, self.provider.heeds_files());
         heeding.await.unwrap_or(true)
     }
@@ -212,6 +229,7 @@ impl Refresher {
         let clock = Arc::clone(&keeper.clock);
         // Before: what changes meanwhile may not have been seen.
         keeper.definition = keeper.page.definition(&clock).await;
+        keeper.restored = None;
         let (span, begun) = (keeper.span(), clock.boot());
         // Called where panics are caught, too.
         let provide = Box::pin(async { provider.provide().await }.instrument(span.clone()));
@@ -300,6 +318,7 @@ impl Keeper {
             next_attempt: Some(now.plus(wait)),
             due: Some(due),
         };
+        self.restored = definition;
         self.keep_up();
         self.publisher.publish(self.snapshot.clone());
         Some(due)
@@ -307,6 +326,7 @@ impl Keeper {
 
     fn forget(&mut self) {
         self.page.forget();
+        self.restored = None;
         self.snapshot = Snapshot::default();
         self.publisher.publish(self.snapshot.clone());
         tracing::info!(identity = %self.identity, "forgotten, until somebody asks");

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crate::environment::Environment;
+use crate::os::init;
 
 /// By `$WATCHDOG_USEC`, as `sd_watchdog_enabled(3)` reads it: nothing where no watchdog waits for
 /// this process.
 pub fn watchdog(environment: &Environment) -> Option<Duration> {
-    interval(environment, std::process::id())
+    interval(environment, init::number_at_start())
 }
 
 fn interval(environment: &Environment, own: u32) -> Option<Duration> {

@@ -57,7 +57,7 @@ impl fmt::Debug for Sink {
 }
 
 impl Sink {
-    /// Lines to `stream`, which is stderr.
+    /// Lines to `stream`, which is stderr and makes nobody wait.
     pub fn stream(stream: impl Write + Send + 'static, form: Form) -> Self {
         Self {
             journal: None,

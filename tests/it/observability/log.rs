@@ -1,16 +1,20 @@
 //! The log: its forms, and what it lets through, which changes while the daemon runs.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use credd::clock::{Clock, SystemClock};
+use credd::os::stream::Patient;
 use credd::telemetry::{self, Form, Sink};
 use tracing_subscriber::layer::SubscriberExt;
 
+use super::{Samples, asked, text};
 use crate::serving::program::{Place, Running, Said};
 use crate::serving::upstream::{self, Upstream};
 use crate::serving::{eventually, skipped};
@@ -143,6 +147,30 @@ fn a_log_that_nobody_takes_is_counted() {
     let before = telemetry::dropped();
     logging(Sink::stream(ours, Form::Text), || tracing::info!("unheard"));
     assert!(telemetry::dropped() > before);
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_keeps_no_client_waiting() {
+    let (place, _upstream) = place();
+    let (_unread, stderr) = io::pipe().unwrap();
+    let mut filling = Patient::new(File::from(OwnedFd::from(stderr.try_clone().unwrap())));
+    while filling.write_all(&[b'.'; 4096]).is_ok() {}
+    let mut command = place.credd(&["serve"]);
+    let child = command.stdout(Stdio::null()).stderr(stderr).spawn();
+    let log = place.folder().join("log");
+    std::fs::write(&log, "").unwrap();
+    let mut daemon = Running::of(child.unwrap(), &log);
+    place.warm();
+    let dropped = eventually("lines are lost", || {
+        let mut admin = UnixStream::connect(place.runtime().join("admin/credd.sock")).unwrap();
+        let page = asked(&mut admin, "/metrics");
+        let samples = Samples::parse(&text(page));
+        let dropped: u64 = samples.value("credd_log_dropped_total").parse().unwrap();
+        (dropped > 0).then_some(dropped)
+    });
+    assert!(dropped >= 2, "{dropped}");
+    assert!(place.run(&["get"]).is_success());
+    daemon.terminate();
 }
 
 /// Has the daemon think that its stderr is connected to the journal, at `journald`.

@@ -93,6 +93,22 @@ fn systemd_understands_every_unit() {
     }
 }
 
+/// At boot the sockets come before everything that waits for `basic.target`.
+#[test]
+fn no_socket_that_is_enabled_waits_for_what_waits_for_it() {
+    let (copies, names) = installed(".");
+    let wants = copies.path().join("sockets.target.wants");
+    std::fs::create_dir(&wants).unwrap();
+    for name in names.iter().filter(|name| name.ends_with(".socket")) {
+        std::os::unix::fs::symlink(copies.path().join(name), wants.join(name)).unwrap();
+    }
+    for name in &names {
+        if !verify(&copies, &[], name) {
+            return;
+        }
+    }
+}
+
 #[test]
 fn systemd_understands_every_drop_in() {
     let drop_ins = std::fs::read_dir(shipped().join("drop-ins")).unwrap();
@@ -118,7 +134,7 @@ fn the_units_and_their_drop_ins_are_as_little_exposed_as_they_say() {
         ("credd.service", Some("drop-ins/groups.conf"), 15),
         ("credd.service", Some("drop-ins/executables.conf"), 16),
         ("credd.service", Some("addresses.conf"), 15),
-        ("credd-address@169.254.169.254.service", None, 58),
+        ("credd-address@169.254.169.254.service", None, 45),
     ] {
         let (copies, _) = installed(".");
         if let Some(drop_in) = drop_in {

@@ -264,6 +264,44 @@ fn a_set_of_instance_metadata_is_served_at_once_and_looked_at_anew() {
 }
 
 #[test]
+fn what_was_taken_over_is_obtained_anew_once_a_file_that_decides_it_has_changed() {
+    run(async || {
+        let host = Host::new().await;
+        let policy = host.folder.path().join("policy.json");
+        let write = |number: usize| {
+            let text = format!("{{\"Version\":\"2012-10-17\",\"Id\":\"{number:09}\"}}");
+            files::write_private(&policy, text.as_bytes()).unwrap();
+        };
+        write(0);
+        let mut links = host.links();
+        if let Link::AssumeRole(config) = &mut links[2].1 {
+            config.session_policy = Some(policy.clone());
+        }
+        let first = host.first(&links).await;
+        let second = host.start(&links, first.end());
+        let (role, session) = (second.reader("billing"), second.reader("ops-mfa"));
+        until(|| role.load().held.is_some() && session.load().held.is_some()).await;
+        let due = role.load().due.unwrap();
+        let assumed = host.aws.count(Call::AssumeRole);
+        // More than once, since what is there at the first look is what it has always been.
+        for number in 1.. {
+            write(number);
+            host.clock.advance(Duration::from_secs(6));
+            settle().await;
+            // Files are looked at by another thread.
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            settle().await;
+            if host.aws.count(Call::AssumeRole) > assumed {
+                break;
+            }
+            assert!(host.clock.boot().after(MINUTE) < due, "nobody has looked");
+        }
+        // What the role is derived from is as it was.
+        assert_eq!(session.load().attempts, 1);
+    });
+}
+
+#[test]
 fn a_session_is_found_by_its_owner_though_its_set_means_something_else_by_now() {
     run(async || {
         let host = Host::new().await;
