@@ -10,7 +10,7 @@
 //! | | module | is |
 //! |---|---|---|
 //! | 1 | [`cli`] | what a person types; `output.rs` alone writes to stdout and stderr |
-//! | 2 | [`daemon`] | the composition root, the runtime directory, signals |
+//! | 2 | [`daemon`] | the composition root: start, reload and drain, and the tasks that there is one of |
 //! | 3 | [`config`] | credd.toml as written → as meant, each problem cited where it stands |
 //! | 4 | [`serve`] | listeners, connections, endpoints: functions from request to response |
 //! | 5 | [`authz`] | who may have what: pure decisions, tokens |
@@ -37,7 +37,8 @@
 //!
 //! # Tasks
 //!
-//! One thread runs them all. Each has an owner that ends it.
+//! One thread runs them all. Each has an owner that ends it: refreshers that of their identity,
+//! listeners and connections their door, all others the daemon, which ends when one of them does.
 //!
 //! | task | one per | wakes on | publishes |
 //! |---|---|---|---|
@@ -90,7 +91,7 @@
 //!
 //! # The life of a config
 //!
-//! It is read from its file into what it means, with all that it names, or into the list of its
+//! It is read from its file or variable into what it means, with all that it names, or into the list of its
 //! problems. A start claims what it wants. A reload resolves it beside the one in force: makes the
 //! same checks, binds what is not bound yet, opens the identities that it defines otherwise and
 //! waits for them, bounded. Identities are known by their definitions, all the way down, so that

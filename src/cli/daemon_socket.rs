@@ -70,7 +70,7 @@ impl DaemonSockets {
         }
         Err(Failed::new(format!(
             "no credd answers here ({}); start it with `credd serve`, say where it is with \
-             --runtime-dir, or run this as its user",
+             --runtime-dir, or run this as its user or root",
             looked_at.join("; ")
         )))
     }

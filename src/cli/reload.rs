@@ -26,7 +26,7 @@ pub(super) fn run(arguments: &ReportArguments, environment: &Environment) -> Out
     // At the start of their lines, where editors look for places to jump to.
     output::note(&format!("{problem}\n"));
     Err(Failed::new(
-        "the config cannot be used until this is mended; the one before stays in force",
+        "nothing has changed: the config before stays in force",
     ))
 }
 
