@@ -99,7 +99,7 @@ pub(super) struct Admitted {
 impl Admitted {
     /// Those who have something to seek in the runtime directory: callers, readers of tokens, and
     /// the group of operators where the daemon may let it in.
-    pub(super) fn to(
+    pub(super) async fn to(
         directory: &RuntimeDirectory,
         config: &Config,
         policy: &Policy,
@@ -110,10 +110,11 @@ impl Admitted {
         // Whoever has made a socket has decided who may connect.
         let others =
             handed_over.has_public() || policy.may_admit_others(&ListenerName::unix(), owner);
+        let group = group_of_admins().await;
         let admins = if handed_over.has_admin() {
-            group_of_admins()
+            group
         } else {
-            let_admins_in(directory)?
+            let_admins_in(directory, group)?
         };
         let is_in_it = |socket: &OwnSocket| socket.path.starts_with(directory.path());
         let have_own = config.own_sockets.iter().any(is_in_it);
@@ -130,15 +131,20 @@ impl Admitted {
 
 const GROUP: &str = "credd-admin";
 
-fn group_of_admins() -> Option<u32> {
-    HostAccounts.group(GROUP).unwrap_or_else(|error| {
+/// A directory of users on a network may take its time, and clients must not wait for that.
+async fn group_of_admins() -> Option<u32> {
+    let looking = tokio::task::spawn_blocking(|| HostAccounts.group(GROUP));
+    let found = looking.await.unwrap_or_else(|error| Err(error.into()));
+    found.unwrap_or_else(|error| {
         tracing::warn!(group = GROUP, %error, "cannot look up the group of the admin socket");
         None
     })
 }
 
-fn let_admins_in(directory: &RuntimeDirectory) -> Result<Option<u32>, Unusable> {
-    let group = group_of_admins();
+fn let_admins_in(
+    directory: &RuntimeDirectory,
+    group: Option<u32>,
+) -> Result<Option<u32>, Unusable> {
     match directory.let_in_admins(group) {
         Ok(()) => Ok(group),
         Err(error @ Unusable::Group { .. }) => {

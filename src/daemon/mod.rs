@@ -181,7 +181,8 @@ impl Claimed {
             &policy,
             &config.tokens,
             &handed_over,
-        )?;
+        )
+        .await?;
         directory.let_in(admitted.passage)?;
         let wanted = doors::wanted(&config.serve, &directory, admitted);
         Ok(Self {
