@@ -50,8 +50,12 @@ pub(super) struct Wanted {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
-    /// As written: any port stays the one that it became.
-    Tcp(SocketAddr),
+    Tcp {
+        /// As written: any port stays the one that it became.
+        address: SocketAddr,
+        /// Whether other hosts reach it, where that is not loopback.
+        is_beyond: bool,
+    },
     Unix {
         path: PathBuf,
         access: Access,
@@ -63,9 +67,10 @@ enum Place {
 impl Place {
     fn is_where(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Tcp(one), Self::Tcp(other)) => one == other,
+            // Who reaches a socket is decided as it is bound.
+            (Self::Tcp { .. }, Self::Tcp { .. }) => self == other,
             (Self::Unix { path: one, .. }, Self::Unix { path: other, .. }) => one == other,
-            (Self::Tcp(_), Self::Unix { .. }) | (Self::Unix { .. }, Self::Tcp(_)) => false,
+            (Self::Tcp { .. }, Self::Unix { .. }) | (Self::Unix { .. }, Self::Tcp { .. }) => false,
         }
     }
 }
@@ -75,7 +80,7 @@ impl fmt::Display for Wanted {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name.as_str();
         match &self.place {
-            Place::Tcp(address) => write!(formatter, "{name} {address}"),
+            Place::Tcp { address, .. } => write!(formatter, "{name} {address}"),
             Place::Unix { path, .. } => write!(formatter, "{name} {}", path.display()),
         }
     }
@@ -94,7 +99,7 @@ pub(super) struct Admitted {
 impl Admitted {
     /// Those who have something to seek in the runtime directory: callers, readers of tokens, and
     /// the group of operators where the daemon may let it in.
-    pub(super) fn to(
+    pub(super) async fn to(
         directory: &RuntimeDirectory,
         config: &Config,
         policy: &Policy,
@@ -105,10 +110,11 @@ impl Admitted {
         // Whoever has made a socket has decided who may connect.
         let others =
             handed_over.has_public() || policy.may_admit_others(&ListenerName::unix(), owner);
+        let group = group_of_admins().await;
         let admins = if handed_over.has_admin() {
-            group_of_admins()
+            group
         } else {
-            let_admins_in(directory)?
+            let_admins_in(directory, group)?
         };
         let is_in_it = |socket: &OwnSocket| socket.path.starts_with(directory.path());
         let have_own = config.own_sockets.iter().any(is_in_it);
@@ -125,15 +131,20 @@ impl Admitted {
 
 const GROUP: &str = "credd-admin";
 
-fn group_of_admins() -> Option<u32> {
-    HostAccounts.group(GROUP).unwrap_or_else(|error| {
+/// A directory of users on a network may take its time, and clients must not wait for that.
+async fn group_of_admins() -> Option<u32> {
+    let looking = tokio::task::spawn_blocking(|| HostAccounts.group(GROUP));
+    let found = looking.await.unwrap_or_else(|error| Err(error.into()));
+    found.unwrap_or_else(|error| {
         tracing::warn!(group = GROUP, %error, "cannot look up the group of the admin socket");
         None
     })
 }
 
-fn let_admins_in(directory: &RuntimeDirectory) -> Result<Option<u32>, Unusable> {
-    let group = group_of_admins();
+fn let_admins_in(
+    directory: &RuntimeDirectory,
+    group: Option<u32>,
+) -> Result<Option<u32>, Unusable> {
     match directory.let_in_admins(group) {
         Ok(()) => Ok(group),
         Err(error @ Unusable::Group { .. }) => {
@@ -141,6 +152,16 @@ fn let_admins_in(directory: &RuntimeDirectory) -> Result<Option<u32>, Unusable> 
             directory.let_in_admins(None).map(|()| None)
         }
         Err(error) => Err(error),
+    }
+}
+
+fn tcp(name: &ListenerName, address: &SocketAddr) -> Wanted {
+    Wanted {
+        name: name.clone(),
+        place: Place::Tcp {
+            address: *address,
+            is_beyond: *name == ListenerName::metrics() && !address.ip().is_loopback(),
+        },
     }
 }
 
@@ -152,10 +173,6 @@ pub(super) fn wanted(
     admitted: Admitted,
 ) -> Vec<Wanted> {
     let mut all = Vec::new();
-    let tcp = |name: &ListenerName, address: &SocketAddr| Wanted {
-        name: name.clone(),
-        place: Place::Tcp(*address),
-    };
     let unix = |name: ListenerName, path: &Path, access, is_outside| Wanted {
         name,
         place: Place::Unix {
@@ -418,19 +435,17 @@ fn tcp_addresses(
 impl Door {
     async fn open(wanted: Wanted, handed_over: &HandedOver) -> Result<Self, StartError> {
         let (listener, lock) = match &wanted.place {
-            Place::Tcp(address) if let Some(socket) = handed_over.at_address(*address) => {
+            Place::Tcp { address, .. } if let Some(socket) = handed_over.at_address(*address) => {
                 (Listener::inherited_tcp(socket)?, None)
             }
             // Its lock is a matter of whoever holds it.
             Place::Unix { path, .. } if let Some(socket) = handed_over.at_path(path) => {
                 (Listener::inherited_unix(socket)?, None)
             }
-            Place::Tcp(address)
-                if wanted.name == ListenerName::metrics() && !address.ip().is_loopback() =>
-            {
+            Place::Tcp { address, is_beyond } if *is_beyond => {
                 (Listener::beyond(*address).await?, None)
             }
-            Place::Tcp(address) => (Listener::tcp(*address).await?, None),
+            Place::Tcp { address, .. } => (Listener::tcp(*address).await?, None),
             Place::Unix {
                 path,
                 access,
@@ -452,7 +467,7 @@ impl Door {
     fn access(&self) -> Access {
         match &self.wanted.place {
             Place::Unix { access, .. } => *access,
-            Place::Tcp(_) => Access::PRIVATE,
+            Place::Tcp { .. } => Access::PRIVATE,
         }
     }
 }
@@ -464,4 +479,23 @@ fn lock(socket: &Path) -> Result<Lock, StartError> {
         Folder::of_socket(parent)?;
     }
     Ok(Lock::of_socket(socket)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_other_hosts_reach_becomes_none_for_this_host() {
+        let agents = "169.254.170.2:9170".parse().unwrap();
+        let open = tcp(&ListenerName::metrics(), &agents);
+        let kept_in = tcp(&ListenerName::http(), &agents);
+        assert!(open.place.is_where(&open.place));
+        assert!(!open.place.is_where(&kept_in.place) && !kept_in.place.is_where(&open.place));
+        // On loopback both are alike.
+        let loopback = "127.0.0.1:9170".parse().unwrap();
+        let (one, other) = (ListenerName::metrics(), ListenerName::http());
+        let (one, other) = (tcp(&one, &loopback), tcp(&other, &loopback));
+        assert!(one.place.is_where(&other.place));
+    }
 }

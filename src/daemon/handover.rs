@@ -112,6 +112,14 @@ fn http(config: &mut Config, handed: Vec<SocketAddr>) -> Result<(), Mismatch> {
             meant: format!("`listen` in [serve.http] says {}", listed(&config.http)),
         });
     }
+    let imds = config.imds.iter().flat_map(|imds| &imds.listen);
+    let others: Vec<_> = imds.chain(&config.metrics.listen).collect();
+    if let Some(twice) = handed.iter().find(|it| others.contains(it)) {
+        return Err(Mismatch {
+            handed: format!("{twice} for the HTTP endpoint"),
+            meant: "the config has something else listen there".to_owned(),
+        });
+    }
     config.http = handed;
     Ok(())
 }
@@ -150,6 +158,13 @@ fn check_reach(
 
 fn public(config: &mut Config, runtime_directory: &Path, handed: &Path) -> Result<(), Mismatch> {
     let usual = runtime_directory::public_socket(runtime_directory);
+    let mut others = config.own_sockets.iter();
+    if let Some(own) = others.find(|own| own.path == handed) {
+        return Err(Mismatch {
+            handed: format!("{} as the public socket", handed.display()),
+            meant: format!("[serve.unix.{}] has it", own.listener.as_str()),
+        });
+    }
     match &config.unix {
         _ if *handed == usual => Ok(()),
         Some(written) if written == handed => Ok(()),
@@ -343,6 +358,31 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    /// Two endpoints on one socket would each get some of its connections.
+    #[test]
+    fn nothing_is_handed_over_for_two_endpoints() {
+        let mut config = Config::default();
+        config.metrics.listen = vec!["127.0.0.1:339".parse().unwrap()];
+        let handed = vec![tcp(TcpDoor::Http, "127.0.0.1:339")];
+        let error = taken(&mut config, handed, vec![]).unwrap_err();
+        assert!(error.contains("something else listen there"), "{error}");
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config {
+            own_sockets: vec![OwnSocket {
+                listener: ListenerName::own("app"),
+                path: "/srv/a".into(),
+                owner: None,
+                group: None,
+                mode: 0o600,
+            }],
+            ..Config::default()
+        };
+        let handed = vec![unix(folder.path(), UnixDoor::Public, "/srv/a")];
+        let error = taken(&mut config, vec![], handed).unwrap_err();
+        assert!(error.contains("[serve.unix.app] has it"), "{error}");
     }
 
     #[test]

@@ -181,7 +181,8 @@ impl Claimed {
             &policy,
             &config.tokens,
             &handed_over,
-        )?;
+        )
+        .await?;
         directory.let_in(admitted.passage)?;
         let wanted = doors::wanted(&config.serve, &directory, admitted);
         Ok(Self {
@@ -224,7 +225,7 @@ impl Daemon {
         let challenges = challenges(&config.challenges, &ours.directory, &clock);
         let (announcer, duties) =
             Announcer::new(&challenges, Duties::of(&config), &environment, &clock);
-        let outlasting = Outlasting::open(&mut inherited, &environment, &clock);
+        let outlasting = Outlasting::open(&mut inherited, &supervision.notifier, &clock);
         let surroundings = surroundings(environment, own.clone(), Arc::clone(&clock))
             .with_challenges(Arc::clone(&challenges));
         let mut surroundings = outlasting.known_to(surroundings);

@@ -231,7 +231,8 @@ impl Reloader {
             &policy,
             &config.tokens,
             &self.handed_over,
-        )?;
+        )
+        .await?;
         let passage = admitted.passage.and(self.admitted.passage);
         self.directory.let_in(passage)?;
         let wanted = doors::wanted(&config.serve, &self.directory, admitted);

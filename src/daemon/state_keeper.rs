@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::SharedClock;
-use crate::environment::Environment;
 use crate::os::host;
 use crate::providers::Surroundings;
 use crate::providers::shared_session::SharedSessions;
@@ -49,14 +48,13 @@ impl Outlasting {
     /// is written down from now on.
     pub(super) fn open(
         inherited: &mut Inherited,
-        environment: &Environment,
+        notifier: &Notifier,
         clock: &SharedClock,
     ) -> Self {
-        let notifier = Notifier::of(environment);
         let stored = inherited.take_stored(state::NAME);
-        let (store, contents) = match taken_over(stored, &notifier) {
+        let (store, contents) = match taken_over(stored, notifier) {
             Some((store, contents)) => (Some(store), contents),
-            None => (begun(&notifier), None),
+            None => (begun(notifier), None),
         };
         let Contents {
             keys,

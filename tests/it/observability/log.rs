@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use credd::clock::{Clock, SystemClock};
+use credd::os::files::write_private;
 use credd::os::stream::Patient;
 use credd::telemetry::{self, Form, Sink};
 use tracing_subscriber::layer::SubscriberExt;
@@ -158,7 +159,7 @@ fn a_stderr_that_nobody_reads_keeps_no_client_waiting() {
     let mut command = place.credd(&["serve"]);
     let child = command.stdout(Stdio::null()).stderr(stderr).spawn();
     let log = place.folder().join("log");
-    std::fs::write(&log, "").unwrap();
+    write_private(&log, b"").unwrap();
     let mut daemon = Running::of(child.unwrap(), &log);
     place.warm();
     let dropped = eventually("lines are lost", || {
