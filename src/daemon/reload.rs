@@ -32,6 +32,9 @@ use crate::serve::{ReloadOrder, Site};
 /// is served from.
 const RESOLVING: Duration = Duration::from_secs(10);
 
+/// A file server that hangs must not keep all later reloads waiting.
+const READING: Duration = Duration::from_secs(10);
+
 /// Where the config is read anew.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
@@ -205,14 +208,20 @@ impl Reloader {
         let file = self.file.as_ref().ok_or(Refused::NoFile)?;
         let located = file.located.clone();
         let reading = tokio::task::spawn_blocking(move || config::load(&located, Trust::Owned));
-        match reading.await {
-            Ok(Ok((None, _))) if let Some(path) = &file.found => Err(Refused::Gone(path.clone())),
-            Ok(loaded) => loaded.map_err(Refused::Unread),
-            // The daemon ends, or the reader has panicked, and that is logged.
-            Err(error) => Err(Refused::Unread(LoadError::Unreadable {
+        let unread = |source| {
+            Refused::Unread(LoadError::Unreadable {
                 path: file.found.clone().unwrap_or_default(),
-                source: std::io::Error::other(error),
-            })),
+                source,
+            })
+        };
+        match timeout(&*self.site.clock, READING, reading).await {
+            Ok(Ok(Ok((None, _)))) if let Some(path) = &file.found => {
+                Err(Refused::Gone(path.clone()))
+            }
+            Ok(Ok(loaded)) => loaded.map_err(Refused::Unread),
+            // The daemon ends, or the reader has panicked, and that is logged.
+            Ok(Err(error)) => Err(unread(std::io::Error::other(error))),
+            Err(_) => Err(unread(std::io::ErrorKind::TimedOut.into())),
         }
     }
 
