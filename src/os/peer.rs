@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::cgroup::{self, Membership};
 use super::process;
@@ -171,7 +171,9 @@ impl PeerProcess {
 fn runs(pidfd: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
     let at_once = Timespec::default();
-    matches!(rustix::event::poll(&mut polled, Some(&at_once)), Ok(0))
+    // A signal to this process, such as the one that ends it, says nothing about the other.
+    let ready = retry_on_intr(|| rustix::event::poll(&mut polled, Some(&at_once)));
+    matches!(ready, Ok(0))
 }
 
 /// Whether both lead to one file, by what is known of them without asking a network.
@@ -240,5 +242,39 @@ impl Overflow {
 
     pub fn is_group(self, gid: u32) -> bool {
         ![self.gid, OVERFLOW, u32::MAX].contains(&gid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    #[expect(
+        unsafe_code,
+        reason = "only a thread's own signals come just when it asks"
+    )]
+    fn a_signal_is_not_taken_for_the_end_of_the_other_process() {
+        let (end, _other) = UnixStream::pair().unwrap();
+        let peer = of_unix(&end).unwrap().process;
+        let _kept = signal_hook::flag::register(libc::SIGUSR2, Arc::new(AtomicBool::new(false)));
+        // SAFETY: it has no conditions.
+        let asking = unsafe { libc::pthread_self() };
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    // SAFETY: the thread that asks lives until this one has ended.
+                    unsafe { libc::pthread_kill(asking, libc::SIGUSR2) };
+                }
+            });
+            let has_ended = (0..20_000).any(|_| !peer.is_alive());
+            is_over.store(true, Ordering::Relaxed);
+            assert!(!has_ended);
+        });
     }
 }

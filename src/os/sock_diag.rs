@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType};
 
@@ -90,7 +90,7 @@ impl SocketOwners {
         match receive() {
             Err(Errno::AGAIN) => {
                 let mut polled = [PollFd::new(&self.kernel, PollFlags::IN)];
-                rustix::event::poll(&mut polled, Some(&PATIENCE))?;
+                retry_on_intr(|| rustix::event::poll(&mut polled, Some(&PATIENCE)))?;
                 receive()
             }
             outcome => outcome,
