@@ -2,6 +2,7 @@
 
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use credd::clock::{Clock, SystemClock};
 use credd::os::files;
@@ -22,6 +23,8 @@ pub(crate) fn beside_aws(test: impl FnOnce(&FakeAws) + Send + 'static) {
         let clock = TestClock::new();
         let aws = Arc::new(FakeAws::start(&clock).await);
         aws.skew(SystemClock::new().now().unix_millis() - clock.now().unix_millis());
+        // The role's first set is as old as the clock of the tests.
+        aws.rotate(Duration::from_hours(6));
         aws.user(OPS_KEY, OPS_SECRET, OPS);
         let test = tokio::task::spawn_blocking(move || test(&aws));
         test.await.unwrap();
