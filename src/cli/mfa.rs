@@ -8,6 +8,7 @@ use super::{Failed, MfaArguments, Outcome, block_on, output, terminal};
 use crate::api::{self, AnswerReport, ChallengeReport, ChallengesReport, MfaAnswer};
 use crate::clock::SystemClock;
 use crate::environment::Environment;
+use crate::printable;
 
 /// Fails unless AWS has taken the code.
 pub(super) fn run(arguments: &MfaArguments, environment: &Environment) -> Outcome {
@@ -71,7 +72,7 @@ fn meant<'a>(
     match (which, &all[..], &waiting[..]) {
         (_, [one], _) | (_, _, [one]) => Ok(one),
         (Some(which), [], _) if !open.is_empty() => {
-            let which = printable(which);
+            let which = printable::line(which, 256);
             let known = names(open.iter());
             let problem = format!("no identity or device `{which}` uses MFA codes, but {known}");
             Err(Failed::new(problem))
@@ -90,12 +91,6 @@ fn meant<'a>(
 fn names<'a>(challenges: impl Iterator<Item = &'a ChallengeReport>) -> String {
     let names = challenges.map(|it| format!("{} ({})", it.identity, it.serial));
     names.collect::<Vec<_>>().join(", ")
-}
-
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|it| if it.is_control() { ' ' } else { it })
-        .collect()
 }
 
 fn shown(report: &ChallengesReport, json: bool) -> Result<String, Failed> {

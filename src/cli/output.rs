@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use super::Failed;
 use crate::environment::Environment;
 use crate::os::stream::Patient;
+use crate::printable;
 
 /// Writes data. A reader that has left ends the command without a word, as it ends `cat`.
 pub(super) fn data(bytes: &[u8]) -> Result<(), Failed> {
@@ -31,13 +32,7 @@ pub(super) fn line(text: &str) -> Result<(), Failed> {
 pub(super) fn harmless(lines: &str) -> String {
     let letters = lines.chars();
     letters
-        .map(|it| {
-            if it.is_control() && it != '\n' {
-                ' '
-            } else {
-                it
-            }
-        })
+        .map(|it| if it == '\n' { it } else { printable::letter(it) })
         .collect()
 }
 
