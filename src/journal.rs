@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -23,10 +23,6 @@ pub struct Journal {
 }
 
 impl Journal {
-    pub fn is_there(path: &Path) -> bool {
-        UnixDatagram::unbound().is_ok_and(|socket| socket.connect(path).is_ok())
-    }
-
     /// Fails where nobody listens.
     pub fn open(path: PathBuf) -> io::Result<Self> {
         UnixDatagram::unbound()?.connect(&path).map_err(|error| {

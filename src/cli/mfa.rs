@@ -18,7 +18,11 @@ pub(super) fn run(arguments: &MfaArguments, environment: &Environment) -> Outcom
         let is_asked = terminal::is_input() && !arguments.code_stdin;
         if arguments.list {
             let report: ChallengesReport = sockets.report(&clock, api::CHALLENGES).await?;
-            output::data(shown(&report, arguments.report.json)?.as_bytes())?;
+            if arguments.report.json {
+                output::json(&report)?;
+            } else {
+                output::data(shown(&report).as_bytes())?;
+            }
             return Ok(ExitCode::SUCCESS);
         }
         let which = arguments.identity.as_deref();
@@ -43,7 +47,7 @@ pub(super) fn run(arguments: &MfaArguments, environment: &Environment) -> Outcom
 fn told(report: &AnswerReport, json: bool) -> Outcome {
     let is_accepted = report.outcome == api::ACCEPTED;
     if json {
-        output::line(&serde_json::to_string(report).map_err(Failed::new)?)?;
+        output::json(report)?;
     } else if is_accepted {
         output::line(&report.message)?;
     } else {
@@ -93,20 +97,16 @@ fn names<'a>(challenges: impl Iterator<Item = &'a ChallengeReport>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-fn shown(report: &ChallengesReport, json: bool) -> Result<String, Failed> {
-    if json {
-        let json = serde_json::to_string(report).map_err(Failed::new)?;
-        return Ok(format!("{json}\n"));
-    }
+fn shown(report: &ChallengesReport) -> String {
     if report.challenges.is_empty() {
-        return Ok("no identity of this daemon uses MFA codes\n".to_owned());
+        return "no identity of this daemon uses MFA codes\n".to_owned();
     }
     let lines = report.challenges.iter().map(|challenge| {
         let last = challenge.last.as_ref();
         let last = last.map(|last| format!("\n  last code, {}: {}", last.at, last.answer.message));
         format!("{}{}\n", line(challenge), last.unwrap_or_default())
     });
-    Ok(lines.collect())
+    lines.collect()
 }
 
 fn line(challenge: &ChallengeReport) -> String {

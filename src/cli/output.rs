@@ -5,6 +5,8 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
+use serde::Serialize;
+
 use super::Failed;
 use crate::environment::Environment;
 use crate::os::stream::Patient;
@@ -28,11 +30,22 @@ pub(super) fn line(text: &str) -> Result<(), Failed> {
     data(format!("{text}\n").as_bytes())
 }
 
+/// Writes a report for programs.
+pub(super) fn json(report: &impl Serialize) -> Result<(), Failed> {
+    line(&serde_json::to_string(report).map_err(Failed::new)?)
+}
+
 /// Lines without what steers a terminal.
 pub(super) fn harmless(lines: &str) -> String {
     let letters = lines.chars();
     letters
-        .map(|it| if it == '\n' { it } else { printable::letter(it) })
+        .map(|it| {
+            if it == '\n' {
+                it
+            } else {
+                printable::letter(it)
+            }
+        })
         .collect()
 }
 
