@@ -40,8 +40,17 @@ impl Journal {
         self.socket.set_write_timeout(patience)
     }
 
-    /// Waits while journald has no room, for ever unless told otherwise.
-    pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
+    /// Sends what `datagram` makes with all fields or, where that is too large, without them: the
+    /// message alone tells all that they do. Waits while journald has no room, for ever unless told
+    /// otherwise.
+    pub fn send(&self, datagram: impl Fn(bool) -> Vec<u8>) -> io::Result<()> {
+        match self.send_whole(&datagram(true)) {
+            Err(error) if is_too_large(&error) => self.send_whole(&datagram(false)),
+            outcome => outcome,
+        }
+    }
+
+    fn send_whole(&self, datagram: &[u8]) -> io::Result<()> {
         loop {
             match self.socket.send_to(datagram, &self.path) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
