@@ -179,7 +179,7 @@ impl Listener {
         })
     }
 
-    /// The same for a Unix socket. Its name, and who may connect, stay as they are.
+    /// Takes a Unix socket over likewise. Its name, and who may connect, stay as they are.
     pub fn inherited_unix(listener: &std::os::unix::net::UnixListener) -> Result<Self, BindError> {
         let listener = listener.try_clone().and_then(UnixListener::from_std);
         let listener = listener.map_err(|cause| BindError {
