@@ -16,7 +16,7 @@ use super::sandbox::{Confinement, GivenUp, Needs};
 use super::supervision::Supervision;
 use super::token_keeper::{Adopted, TokenReloads};
 use super::{StartError, policy_of, terms_of};
-use crate::api::{IdentityChanges, ListenerChanges, ReloadReport, Unresolved};
+use crate::api::{IdentityChanges, ReloadReport, Unresolved};
 use crate::audit::{self, Redirection};
 use crate::authz::Policy;
 use crate::clock::{self, timeout};
@@ -293,7 +293,6 @@ impl Reloader {
             tokens,
         } = resolved;
         let changes = identities.changes_from(&self.identities);
-        let listeners = self.doors.changes(&doors);
         let settings = self.settings_changed_by(&config);
         let known = policy.known_users();
         let files = tokens.files;
@@ -310,11 +309,7 @@ impl Reloader {
             problem: None,
             unresolved: self.unresolved(&identities, &changes),
             identities: of_identities(&changes),
-            listeners: ListenerChanges {
-                opened: listeners.opened,
-                kept: listeners.kept,
-                closed: listeners.closed,
-            },
+            listeners: self.doors.changes(&doors),
             tokens: tokens.changes,
             settings,
         };

@@ -179,7 +179,7 @@ impl Listener {
         })
     }
 
-    /// The same for a Unix socket. Its name, and who may connect, stay as they are.
+    /// Takes a Unix socket over likewise. Its name, and who may connect, stay as they are.
     pub fn inherited_unix(listener: &std::os::unix::net::UnixListener) -> Result<Self, BindError> {
         let listener = listener.try_clone().and_then(UnixListener::from_std);
         let listener = listener.map_err(|cause| BindError {
@@ -250,7 +250,7 @@ impl Connections {
     pub fn new(clock: Arc<dyn Clock>, limits: Limits, witness: Witness) -> Self {
         Self {
             clock,
-            ledger: ledger(limits, BTreeSet::new()),
+            ledger: ledger(limits),
             witness: Arc::new(witness),
             metrics: Arc::default(),
             ended: Arc::new(Notify::new()),
@@ -262,13 +262,6 @@ impl Connections {
     #[must_use]
     pub fn counted(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics, ..self }
-    }
-
-    /// With room that these users alone can take.
-    #[must_use]
-    pub fn knowing(self, users: BTreeSet<u32>) -> Self {
-        self.ledger.know(users);
-        self
     }
 
     /// From now on these limits hold, and these users have room that they alone can take. No
@@ -286,7 +279,7 @@ impl Connections {
     pub fn apart(&self, limits: Limits) -> Self {
         Self {
             clock: Arc::clone(&self.clock),
-            ledger: ledger(limits, BTreeSet::new()),
+            ledger: ledger(limits),
             witness: Arc::clone(&self.witness),
             metrics: Arc::clone(&self.metrics),
             ended: self.ended(),
@@ -305,8 +298,8 @@ impl Connections {
     }
 }
 
-fn ledger(limits: Limits, known: BTreeSet<u32>) -> Arc<Ledger> {
-    Arc::new(Ledger::new(limits, known, process::descriptors()))
+fn ledger(limits: Limits) -> Arc<Ledger> {
+    Arc::new(Ledger::new(limits, BTreeSet::new(), process::descriptors()))
 }
 
 /// Takes connections, which callers know by `name`, until `stop` says so, then waits for those

@@ -12,6 +12,7 @@ use rustix::net::{
 };
 
 use crate::environment::Environment;
+use crate::printable;
 
 /// Bytes of a status line. systemd takes datagrams of 4096 (`NOTIFY_BUFFER_MAX`, `PIPE_BUF`), and
 /// nobody reads a line of that length.
@@ -95,11 +96,7 @@ impl Notifier {
         let mut message = String::from("STATUS=");
         for character in text.chars() {
             // A line break would begin another assignment.
-            let character = if character.is_control() {
-                ' '
-            } else {
-                character
-            };
+            let character = printable::letter(character);
             if message.len() + character.len_utf8() > LONGEST {
                 break;
             }

@@ -94,18 +94,10 @@ fn a_profile_that_is_edited_while_a_code_is_awaited_needs_none_any_more() {
         );
         let identity = "[identity.app]\nprovider = \"profile\"\nprofile = \"app\"\n";
         let _daemon = serve(&place, aws, identity);
-        eventually("somebody is asked", || {
-            let status = place.run(&["status", "--json"]).json();
-            (!status["challenges"].as_array()?.is_empty()).then_some(())
-        });
+        place.asks();
         write_profiles(&place, &profiles(DEPLOY, ""));
         place.warm();
-        let status = place.run(&["status", "--json"]).json();
-        assert_eq!(
-            status["challenges"].as_array().unwrap().len(),
-            0,
-            "{status}"
-        );
+        assert_eq!(place.challenges(), 0);
     });
 }
 

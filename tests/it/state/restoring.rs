@@ -7,6 +7,7 @@ use credd::aws::arn::Arn;
 use credd::challenge::{Challenges, UsedCodes};
 use credd::clock::{Clock, SharedClock};
 use credd::credentials::Warnings;
+use credd::daemon::keep;
 use credd::http::{Client, Roots};
 use credd::identity::IdentityName;
 use credd::providers::chain::Link;
@@ -120,15 +121,9 @@ impl Host {
         };
         let named = links.iter().cloned();
         let named = named.map(|(name, link)| (IdentityName::parse(name).unwrap(), vec![link]));
-        let (opened, mut begun) = Identities::open_all(named.collect(), parts);
+        let (opened, begun) = Identities::open_all(named.collect(), parts);
         let mut running = JoinSet::new();
-        running.spawn(async move {
-            let mut refreshers = JoinSet::new();
-            while let Some(kept) = begun.recv().await {
-                refreshers.spawn(kept.run());
-            }
-            refreshers.join_all().await;
-        });
+        running.spawn(keep(begun));
         Process {
             opened,
             ledger,
