@@ -171,7 +171,7 @@ fn the_sockets_are_called_what_the_daemon_knows_them_by() {
         assert!(is_its_service, "{name}");
     }
     called.sort();
-    let mut known: Vec<&str> = NAMES.split(':').chain(["imds"]).collect();
+    let mut known: Vec<&str> = NAMES.split(':').chain(["imds", "metrics"]).collect();
     known.sort_unstable();
     assert_eq!(called, known);
 }
