@@ -1,5 +1,6 @@
 //! What a person types.
 
+mod attempt;
 mod check;
 mod client;
 mod daemon_socket;
@@ -319,6 +320,8 @@ struct DecodeArguments {
 struct Failed {
     message: String,
     code: u8,
+    /// Whether the daemon has refused, which says why and not what.
+    is_refused: bool,
 }
 
 impl Failed {
@@ -326,6 +329,14 @@ impl Failed {
         Self {
             message: message.to_string(),
             code: 1,
+            is_refused: false,
+        }
+    }
+
+    fn refused(why: String) -> Self {
+        Self {
+            is_refused: true,
+            ..Self::new(why)
         }
     }
 }
@@ -371,6 +382,7 @@ pub fn run() -> ExitCode {
         }
     }
     let environment = Environment::of_process();
+    let attempt = arguments.command.attempt();
     let outcome = match arguments.command {
         Command::Serve(arguments) => serve::run(arguments, environment),
         Command::Exec(arguments) => exec::run(&arguments, &environment),
@@ -392,7 +404,9 @@ pub fn run() -> ExitCode {
         Command::Demo => demo::run(&environment),
     };
     outcome.unwrap_or_else(|failed| {
-        if !failed.message.is_empty() {
+        if failed.is_refused {
+            output::error(&format!("cannot {attempt}: {}", failed.message));
+        } else if !failed.message.is_empty() {
             output::error(&failed.message);
         }
         ExitCode::from(failed.code)

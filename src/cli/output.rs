@@ -17,10 +17,7 @@ pub(super) fn data(bytes: &[u8]) -> Result<(), Failed> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
     written.map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Failed {
-            message: String::new(),
-            code: 1,
-        },
+        ErrorKind::BrokenPipe => Failed::new(""),
         _ => Failed::new(format!("cannot write to standard output: {error}")),
     })
 }

@@ -428,8 +428,15 @@ fn tcp_addresses(
 impl Door {
     async fn open(wanted: Wanted, handed_over: &HandedOver) -> Result<Self, StartError> {
         let (listener, lock) = match &wanted.place {
-            Place::Tcp { address, .. } if let Some(socket) = handed_over.at_address(*address) => {
-                (Listener::inherited_tcp(socket)?, None)
+            Place::Tcp { address, is_beyond }
+                if let Some(socket) = handed_over.at_address(*address) =>
+            {
+                let adopt = if *is_beyond {
+                    Listener::inherited_beyond
+                } else {
+                    Listener::inherited_tcp
+                };
+                (adopt(socket)?, None)
             }
             // Its lock is a matter of whoever holds it.
             Place::Unix { path, .. } if let Some(socket) = handed_over.at_path(path) => {

@@ -19,7 +19,7 @@ use super::{StartError, policy_of, terms_of};
 use crate::api::{IdentityChanges, ReloadReport, Unresolved};
 use crate::audit::{self, Redirection};
 use crate::authz::Policy;
-use crate::clock::{self, timeout};
+use crate::clock::timeout;
 use crate::config::{self, Config, LoadError, Located, Trust};
 use crate::credentials::described;
 use crate::http::OwnAddresses;
@@ -137,8 +137,7 @@ impl Reloader {
     }
 
     async fn reload(&mut self) -> ReloadReport {
-        // What does not arrive is a matter of the service manager alone.
-        let _ = self.supervision.notifier.reloading(clock::monotonic());
+        self.supervision.reloading();
         let (report, note) = match self.attempt().await {
             Ok(report) => {
                 self.site.metrics.reloads.add(ReloadOutcome::Applied);
@@ -173,7 +172,6 @@ impl Reloader {
         };
         self.duties.send_replace(Duties::of(&self.config));
         self.supervision.tell_of(self.identities.readers(), note);
-        let _ = self.supervision.notifier.ready();
         report
     }
 
