@@ -16,6 +16,7 @@ use crate::credentials::{
     AccessKeyId, Credentials, Failure, Principal, Provided, Renewal, described,
 };
 use crate::environment::Environment;
+use crate::os::files::in_turn;
 use crate::os::ownership::check_owned;
 use crate::secret::Secret;
 use plan::{Plan, Reader};
@@ -307,17 +308,21 @@ async fn check_files(locations: &Locations) -> Result<(), Failure> {
 
 /// Why somebody else could have written one of the files, if so.
 async fn problem_with_files(locations: &Locations) -> Option<String> {
-    let files = [&locations.config, &locations.credentials];
-    let paths = files.map(|file| file.as_ref().map(|location| location.path.clone()));
-    // A path may lead over a network that hangs.
-    let checked = tokio::task::spawn_blocking(move || {
-        let mut there = paths.iter().flatten().filter(|path| path.exists());
-        there.try_for_each(|path| check_owned(path))
-    });
-    match checked.await {
-        Ok(checked) => checked.err().map(|problem| problem.to_string()),
-        Err(error) => Some(error.to_string()),
+    for path in paths(locations) {
+        let checked = in_turn(path, |path| {
+            Ok(if path.exists() {
+                check_owned(path)
+            } else {
+                Ok(())
+            })
+        });
+        match checked.await {
+            Ok(Ok(())) => {}
+            Ok(Err(problem)) => return Some(problem.to_string()),
+            Err(error) => return Some(error.to_string()),
+        }
     }
+    None
 }
 
 /// Says once of each file that others could have written it. It is read all the same, as SDKs do:
