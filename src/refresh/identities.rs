@@ -63,6 +63,7 @@ struct Keeping {
 #[derive(Debug)]
 struct Node {
     reader: SnapshotReader,
+    is_named: bool,
     clock: SharedClock,
     _needed: oneshot::Sender<()>,
 }
@@ -210,6 +211,7 @@ impl Identities {
         if let Some(node) = keeping.known(&definition) {
             return node;
         }
+        let is_named = definition.name.is_some();
         let name = definition.name.clone().unwrap_or_else(|| {
             let name = IdentityName::parse(&format!("{on_behalf}.from"));
             name.unwrap_or_else(|_| on_behalf.clone())
@@ -236,6 +238,7 @@ impl Identities {
         let (needed, is_needed) = oneshot::channel();
         let node = Arc::new(Node {
             reader,
+            is_named,
             clock,
             _needed: needed,
         });
@@ -388,6 +391,12 @@ impl Source for View {
         }
         self.rejected = given;
         self.is_waited_for = true;
+    }
+
+    fn forget_unnamed(&mut self) {
+        if !self.node.is_named {
+            self.node.reader.forget();
+        }
     }
 }
 

@@ -147,6 +147,9 @@ pub(super) struct ProfileProvider {
     has_reached_chain: bool,
     /// Its own keys, where they were what it meant.
     keys: Option<Credentials>,
+    /// Whether what its chain holds since before a restart is to be dropped, once it is known what
+    /// the chain is.
+    is_forgotten: bool,
 }
 
 impl ProfileProvider {
@@ -157,6 +160,7 @@ impl ProfileProvider {
             chain: None,
             has_reached_chain: false,
             keys: None,
+            is_forgotten: false,
         }
     }
 
@@ -197,6 +201,9 @@ impl ProfileProvider {
             _ => self.build(&link),
         };
         let (_, chain) = self.chain.insert((link, chain));
+        if std::mem::take(&mut self.is_forgotten) {
+            chain.forget();
+        }
         self.has_reached_chain = true;
         let provided = chain.provide().await?;
         Ok(Provided {
@@ -251,9 +258,11 @@ impl Provider for ProfileProvider {
     }
 
     fn forget(&mut self) {
-        match &mut self.chain {
-            Some((_, chain)) => chain.forget(),
-            None => self.context.shared_sessions.forget(&self.context.identity),
+        if let Some((_, chain)) = &mut self.chain {
+            chain.forget();
+        } else {
+            self.is_forgotten = true;
+            self.context.shared_sessions.forget(&self.context.identity);
         }
     }
 }

@@ -13,7 +13,7 @@ use credd::providers::chain::Link;
 use credd::providers::session_token::{self, CodeSource, Mfa};
 use credd::providers::shared_session::SharedSessions;
 use credd::providers::sts::{Settings, UpstreamTime};
-use credd::providers::{SourceIdentity, Surroundings, assume_role, imds, keys};
+use credd::providers::{SourceIdentity, Surroundings, assume_role, imds, keys, profile};
 use credd::pulse::Pulse;
 use credd::refresh::{Identities, Ledger, Opened, Parts, SnapshotReader, State};
 use credd::secret_place::SecretPlace;
@@ -462,4 +462,50 @@ fn a_reload_that_is_refused_uses_up_nothing_that_an_earlier_run_has_left() {
         settle().await;
         assert_eq!(second.left(), Vec::<String>::new());
     });
+}
+
+#[test]
+fn a_session_without_a_name_that_nobody_has_used_since_a_restart_is_forgotten_with_its_role() {
+    for is_of_a_profile in [false, true] {
+        run(async move || {
+            let host = Host::new().await;
+            let mut links = host.links();
+            let (_, session) = links.remove(1);
+            let role = Arn::parse(BILLING).unwrap();
+            links[1].1 = if is_of_a_profile {
+                let text = format!(
+                    "[profile billing]\nrole_arn = {BILLING}\nsource_profile = ops\n\
+                     mfa_serial = {SERIAL}\nregion = us-east-1\n[profile ops]\n\
+                     aws_access_key_id = {OPS_KEY}\naws_secret_access_key = {OPS_SECRET}\n"
+                );
+                let file = host.folder.path().join("config");
+                files::write_private(&file, text.as_bytes()).unwrap();
+                Link::Profile(profile::Config {
+                    profile: Some("billing".to_owned()),
+                    config_file: Some(file),
+                    mfa_code: CodeSource::Totp(host.file("totp")),
+                    ..profile::Config::default()
+                })
+            } else {
+                let from = SourceIdentity::Unnamed(vec![session]);
+                Link::AssumeRole(assume_role::Config::of(from, role))
+            };
+            let first = host.first(&links).await;
+            let key = first.key("billing");
+            let second = host.start(&links, first.end());
+            let reader = second.reader("billing");
+            until(|| reader.load().held.is_some()).await;
+            assert_eq!(second.key("billing"), key);
+            let sessions = host.aws.count(Call::GetSessionToken);
+            reader.forget();
+            until(|| reader.load().held.is_none()).await;
+            settle().await;
+            // The next code is one that has not been used.
+            host.clock.advance(MINUTE);
+            reader.demand();
+            until(|| reader.load().held.is_some()).await;
+            assert_ne!(second.key("billing"), key);
+            assert_eq!(host.aws.count(Call::GetSessionToken), sessions + 1);
+        });
+    }
 }
