@@ -311,6 +311,7 @@ impl Reloader {
             tokens: tokens.changes,
             settings,
         };
+        identities.put_in_force();
         // No await before the last of these: no request sees anything in between.
         self.site.terms.replace(terms);
         self.endpoints

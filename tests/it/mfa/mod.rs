@@ -164,7 +164,7 @@ struct Bench {
     announcements: Receiver<Announcement>,
     readers: BTreeMap<IdentityName, SnapshotReader>,
     journal: Journal,
-    _opened: Opened,
+    opened: Opened,
     _running: JoinSet<()>,
 }
 
@@ -227,7 +227,7 @@ impl Bench {
             announcements,
             readers: opened.readers(),
             journal,
-            _opened: opened,
+            opened,
             _running: running,
         };
         for reader in bench.readers.values() {

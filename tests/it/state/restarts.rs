@@ -51,6 +51,45 @@ fn a_daemon_that_is_killed_at_any_instant_costs_no_code_and_no_call_to_aws() {
 }
 
 #[test]
+fn an_operator_is_told_whether_the_service_manager_keeps_anything() {
+    let handed = "sessions are handed to the service manager";
+    let kept = "sessions are kept through restarts";
+    let lost = "WARN the service manager keeps nothing for this unit";
+    let since_254 = ("MEMORY_PRESSURE_WATCH", "/dev/null");
+    beside_aws(move |aws| {
+        for (variables, said) in [
+            // Before systemd 254 nothing tells.
+            (&[][..], handed),
+            (&[("FDSTORE", "16"), since_254], kept),
+            (&[since_254], lost),
+            (&[("FDSTORE", "0")], lost),
+        ] {
+            let service = Service::new(aws);
+            let mut command = service.command();
+            command.envs(variables.iter().copied());
+            let start = || {
+                let log = service.place.folder().join("log");
+                let mut daemon = Running::start(&mut service.manager.start(&command), &log);
+                eventually("it is said", || {
+                    let log = service.log();
+                    let lines = [handed, kept, lost];
+                    lines.iter().any(|it| log.contains(it)).then_some(())
+                });
+                daemon.kill();
+                service.log()
+            };
+            let log = start();
+            for line in [handed, kept, lost] {
+                assert_eq!(log.contains(line), line == said, "{variables:?}: {log}");
+            }
+            // Whoever hands it back has kept it.
+            let log = start();
+            assert!(log.contains(kept), "{variables:?}: {log}");
+        }
+    });
+}
+
+#[test]
 fn what_a_person_was_told_is_accepted_is_kept_though_the_daemon_is_killed_at_once() {
     for _ in 0..3 {
         beside_aws(|aws| {
