@@ -1,6 +1,7 @@
 //! The tokens that callers on TCP present, and what each stands for.
 
 use std::fmt::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
 use arc_swap::ArcSwap;
@@ -62,6 +63,8 @@ pub struct Tokens {
     valid: ArcSwap<Vec<Token>>,
     /// Told whenever one more is valid.
     leased: watch::Sender<()>,
+    /// Whether those of programs outlast their leases.
+    are_kept: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -85,6 +88,7 @@ impl Default for Tokens {
             key: Zeroizing::new(random::bytes()),
             valid: ArcSwap::from_pointee(valid),
             leased: watch::Sender::default(),
+            are_kept: AtomicBool::new(false),
         }
     }
 }
@@ -114,6 +118,12 @@ impl Tokens {
             meaning,
             tokens: Arc::downgrade(self),
         }
+    }
+
+    /// From now on the tokens of programs outlast their leases: this process ends, and closes the
+    /// connections that hold them, while others that have come before are still answered.
+    pub fn keep_leased(&self) {
+        self.are_kept.store(true, Ordering::Relaxed);
     }
 
     /// What a caller has presented, if anything. Whatever it is, and whether it is valid or not,
@@ -208,6 +218,10 @@ impl Drop for Lease {
         let Some(tokens) = self.tokens.upgrade() else {
             return;
         };
+        let is_programs = matches!(*self.meaning, Presented::Bearer(Bearer::Lease(..)));
+        if is_programs && tokens.are_kept.load(Ordering::Relaxed) {
+            return;
+        }
         tokens.valid.rcu(|valid| {
             let rest = valid
                 .iter()

@@ -1,9 +1,7 @@
 //! The sockets that callers come in by.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -12,16 +10,12 @@ use tokio::task::JoinSet;
 use super::StartError;
 use super::folder::Folder;
 use super::handover::HandedOver;
-use super::runtime_directory::{self, Lock, Passage, RuntimeDirectory};
-use super::unusable::Unusable;
+use super::runtime_directory::Lock;
+use super::wanted::{Place, Wanted};
 use crate::api::ListenerChanges;
-use crate::authz::{ListenerName, Policy, TokenName};
-use crate::config::TokenSettings;
-use crate::os::process;
-use crate::os::users::{Accounts, HostAccounts};
+use crate::authz::ListenerName;
 use crate::serve::{
-    self, Access, Admin, BindError, Config, Connections, Imds, Limits, Listener, Monitoring,
-    OwnSocket, Public, Site,
+    self, Access, Admin, BindError, Connections, Imds, Limits, Listener, Monitoring, Public, Site,
 };
 use crate::state;
 
@@ -40,188 +34,6 @@ struct Door {
     lock: Option<Arc<Lock>>,
     /// Ends the taking of connections when dropped.
     serving: Option<watch::Sender<bool>>,
-}
-
-/// A socket as the config has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wanted {
-    name: ListenerName,
-    place: Place,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
-    Tcp {
-        /// As written: any port stays the one that it became.
-        address: SocketAddr,
-        /// Whether other hosts reach it, where that is not loopback.
-        is_beyond: bool,
-    },
-    Unix {
-        path: PathBuf,
-        access: Access,
-        /// Whether it lies where others may have sockets, too.
-        is_outside: bool,
-    },
-}
-
-impl Place {
-    fn is_where(&self, other: &Self) -> bool {
-        match (self, other) {
-            // Who reaches a socket is decided as it is bound.
-            (Self::Tcp { .. }, Self::Tcp { .. }) => self == other,
-            (Self::Unix { path: one, .. }, Self::Unix { path: other, .. }) => one == other,
-            (Self::Tcp { .. }, Self::Unix { .. }) | (Self::Unix { .. }, Self::Tcp { .. }) => false,
-        }
-    }
-}
-
-/// `http 127.0.0.1:9169`
-impl fmt::Display for Wanted {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name.as_str();
-        match &self.place {
-            Place::Tcp { address, .. } => write!(formatter, "{name} {address}"),
-            Place::Unix { path, .. } => write!(formatter, "{name} {}", path.display()),
-        }
-    }
-}
-
-/// Who besides root and the daemon's user is let in to the sockets of the runtime directory.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Admitted {
-    /// Callers on the public one, whom rules may admit.
-    others: bool,
-    /// The group of the admin socket.
-    pub(super) admins: Option<u32>,
-    pub(super) passage: Passage,
-}
-
-impl Admitted {
-    /// Those who have something to seek in the runtime directory: callers, readers of tokens, and
-    /// the group of operators where the daemon may let it in.
-    pub(super) async fn to(
-        directory: &RuntimeDirectory,
-        config: &Config,
-        policy: &Policy,
-        tokens: &BTreeMap<TokenName, TokenSettings>,
-        handed_over: &HandedOver,
-    ) -> Result<Self, Unusable> {
-        let owner = process::effective_uid();
-        // Whoever has made a socket has decided who may connect.
-        let others =
-            handed_over.has_public() || policy.may_admit_others(&ListenerName::unix(), owner);
-        let group = group_of_admins().await;
-        let admins = if handed_over.has_admin() {
-            group
-        } else {
-            let_admins_in(directory, group)?
-        };
-        let is_in_it = |socket: &OwnSocket| socket.path.starts_with(directory.path());
-        let have_own = config.own_sockets.iter().any(is_in_it);
-        Ok(Self {
-            others,
-            admins,
-            passage: Passage {
-                to_sockets: others || admins.is_some() || have_own,
-                to_tokens: tokens.values().any(TokenSettings::lets_others_read),
-            },
-        })
-    }
-}
-
-const GROUP: &str = "credd-admin";
-
-/// A directory of users on a network may take its time, and clients must not wait for that.
-async fn group_of_admins() -> Option<u32> {
-    let looking = tokio::task::spawn_blocking(|| HostAccounts.group(GROUP));
-    let found = looking.await.unwrap_or_else(|error| Err(error.into()));
-    found.unwrap_or_else(|error| {
-        tracing::warn!(group = GROUP, %error, "cannot look up the group of the admin socket");
-        None
-    })
-}
-
-fn let_admins_in(
-    directory: &RuntimeDirectory,
-    group: Option<u32>,
-) -> Result<Option<u32>, Unusable> {
-    match directory.let_in_admins(group) {
-        Ok(()) => Ok(group),
-        Err(error @ Unusable::Group { .. }) => {
-            tracing::warn!(group = GROUP, %error, "the admin socket is for root and credd's user alone");
-            directory.let_in_admins(None).map(|()| None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn tcp(name: &ListenerName, address: &SocketAddr) -> Wanted {
-    Wanted {
-        name: name.clone(),
-        place: Place::Tcp {
-            address: *address,
-            is_beyond: *name == ListenerName::metrics() && !address.ip().is_loopback(),
-        },
-    }
-}
-
-/// What a config wants open, in the order in which a failure does the least harm: the ports, then
-/// the names of the sockets.
-pub(super) fn wanted(
-    config: &Config,
-    directory: &RuntimeDirectory,
-    admitted: Admitted,
-) -> Vec<Wanted> {
-    let mut all = Vec::new();
-    let unix = |name: ListenerName, path: &Path, access, is_outside| Wanted {
-        name,
-        place: Place::Unix {
-            path: path.to_owned(),
-            access,
-            is_outside,
-        },
-    };
-    let http = ListenerName::http();
-    all.extend(config.http.iter().map(|address| tcp(&http, address)));
-    let imds = config.imds.iter().flat_map(|imds| &imds.listen);
-    all.extend(imds.map(|address| tcp(&ListenerName::imds(), address)));
-    let metrics = &config.metrics.listen;
-    all.extend(
-        metrics
-            .iter()
-            .map(|address| tcp(&ListenerName::metrics(), address)),
-    );
-    let access = Access {
-        mode: if admitted.others { 0o666 } else { 0o600 },
-        ..Access::PRIVATE
-    };
-    // The commands find this one; a config may ask for another besides.
-    let found = runtime_directory::public_socket(directory.path());
-    all.push(unix(ListenerName::unix(), &found, access, false));
-    if let Some(path) = config.unix.as_ref().filter(|path| **path != found) {
-        all.push(unix(ListenerName::unix(), path, access, true));
-    }
-    for socket in &config.own_sockets {
-        let access = Access {
-            owner: socket.owner,
-            group: socket.group,
-            mode: socket.mode,
-        };
-        all.push(unix(socket.listener.clone(), &socket.path, access, true));
-    }
-    let access = Access {
-        group: admitted.admins,
-        mode: if admitted.admins.is_some() {
-            0o660
-        } else {
-            0o600
-        },
-        ..Access::PRIVATE
-    };
-    let path = runtime_directory::admin_socket(directory.path());
-    all.push(unix(ListenerName::admin(), &path, access, false));
-    all
 }
 
 /// What is behind the doors.
@@ -479,23 +291,4 @@ fn lock(socket: &Path) -> Result<Lock, StartError> {
         Folder::of_socket(parent)?;
     }
     Ok(Lock::of_socket(socket)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_socket_that_other_hosts_reach_becomes_none_for_this_host() {
-        let agents = "169.254.170.2:9170".parse().unwrap();
-        let open = tcp(&ListenerName::metrics(), &agents);
-        let kept_in = tcp(&ListenerName::http(), &agents);
-        assert!(open.place.is_where(&open.place));
-        assert!(!open.place.is_where(&kept_in.place) && !kept_in.place.is_where(&open.place));
-        // On loopback both are alike.
-        let loopback = "127.0.0.1:9170".parse().unwrap();
-        let (one, other) = (ListenerName::metrics(), ListenerName::http());
-        let (one, other) = (tcp(&one, &loopback), tcp(&other, &loopback));
-        assert!(one.place.is_where(&other.place));
-    }
 }

@@ -1,6 +1,8 @@
 //! The composition root: it alone knows how the parts fit together.
 
+mod admitted;
 mod announcer;
+mod claimed;
 mod doors;
 mod folder;
 mod handover;
@@ -10,11 +12,14 @@ pub mod runtime_directory;
 pub mod sandbox;
 pub mod signals;
 mod standing;
+mod start_error;
 mod state_keeper;
 mod supervision;
+mod terms;
 mod token_file;
 mod token_keeper;
 mod unusable;
+mod wanted;
 pub mod watchdog;
 
 use std::fmt;
@@ -28,33 +33,31 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::audit;
-use crate::authz::Policy;
 use crate::challenge::{Challenges, UsedCodes};
 use crate::clock::{SharedClock, timeout};
 use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::http::{Client, OwnAddresses, Proxies, Roots};
 use crate::identity::IdentityName;
-use crate::os::{memory, process};
+use crate::os::memory;
 use crate::providers::Surroundings;
 use crate::random::{self, Draws};
-use crate::refresh::{self, Identities, Kept, Opened};
-use crate::serve::{
-    Admin, Admins, BindError, Connections, ImdsTerms, InForce, ReloadOrder, ReloadOrders, Site,
-    Terms, TokenFile, TokenOrders, Untold, Witness,
-};
+use crate::refresh::{self, Identities, Kept};
+use crate::serve::{Admin, Connections, InForce, ReloadOrder, ReloadOrders, Site, TokenOrders};
 use crate::systemd::Inherited;
 use announcer::{Announcer, Duties};
-use doors::{Admitted, Doors, Endpoints, Prepared};
-use handover::{HandedOver, Mismatch};
+use claimed::Claimed;
+use doors::{Doors, Endpoints, Prepared};
 use reload::Reloader;
 use runtime_directory::RuntimeDirectory;
 use sandbox::Confinement;
 use state_keeper::{Outlasting, StateKeeper};
 use supervision::Supervision;
+use terms::terms_of;
 use token_keeper::TokenKeeper;
 
 pub use reload::ConfigFile;
+pub use start_error::StartError;
 pub use unusable::Unusable;
 
 /// What is left of the audit log at the end may take this long to write.
@@ -93,130 +96,17 @@ pub struct Daemon {
     state_keeper: StateKeeper,
 }
 
-/// Why a daemon cannot start. Nothing of another instance has been touched then.
-#[derive(Debug)]
-pub enum StartError {
-    RuntimeDirectory(Unusable),
-    Audit(audit::Unusable),
-    HandedOver(Mismatch),
-    Bind(BindError),
-    /// The rules ask for more about callers than the kernel tells here.
-    Callers(Untold),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::RuntimeDirectory(error) => error.fmt(formatter),
-            Self::Audit(error) => error.fmt(formatter),
-            Self::HandedOver(error) => error.fmt(formatter),
-            Self::Bind(error) => error.fmt(formatter),
-            Self::Callers(error) => error.fmt(formatter),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl From<Unusable> for StartError {
-    fn from(error: Unusable) -> Self {
-        Self::RuntimeDirectory(error)
-    }
-}
-
-impl From<audit::Unusable> for StartError {
-    fn from(error: audit::Unusable) -> Self {
-        Self::Audit(error)
-    }
-}
-
-impl From<Mismatch> for StartError {
-    fn from(error: Mismatch) -> Self {
-        Self::HandedOver(error)
-    }
-}
-
-impl From<BindError> for StartError {
-    fn from(error: BindError) -> Self {
-        Self::Bind(error)
-    }
-}
-
-impl From<Untold> for StartError {
-    fn from(error: Untold) -> Self {
-        Self::Callers(error)
-    }
-}
-
-/// Everything that only one instance may have, and what says whether it may.
-struct Claimed {
-    witness: Witness,
-    policy: Policy,
-    directory: Arc<RuntimeDirectory>,
-    audit: (audit::Audit, audit::Writer),
-    handed_over: HandedOver,
-    admitted: Admitted,
-    doors: Prepared,
-}
-
-impl Claimed {
-    /// In the order in which a failure does the least harm: the directory, the ports, then the
-    /// names of the sockets. What is handed over is taken into `config`.
-    async fn by(
-        config: &mut Config,
-        directory: PathBuf,
-        inherited: &mut Inherited,
-        outlets: audit::Outlets,
-    ) -> Result<Self, StartError> {
-        let handed_over = HandedOver::of(inherited);
-        handed_over.is_meant_by(&mut config.serve, &directory)?;
-        let witness = Witness::asking_by(inherited.sock_diag.take());
-        witness.suffices_for(&config.allow, &config.serve.tcp_addresses())?;
-        let policy = policy_of(config);
-        let directory = Arc::new(RuntimeDirectory::claim(directory)?);
-        let audit = audit::open(&config.audit, outlets, random::bytes())?;
-        let admitted = Admitted::to(
-            &directory,
-            &config.serve,
-            &policy,
-            &config.tokens,
-            &handed_over,
-        )
-        .await?;
-        directory.let_in(admitted.passage)?;
-        let wanted = doors::wanted(&config.serve, &directory, admitted);
-        Ok(Self {
-            doors: Doors::default().prepare(wanted, &handed_over).await?,
-            handed_over,
-            witness,
-            policy,
-            directory,
-            audit,
-            admitted,
-        })
-    }
-}
-
 impl Daemon {
     /// Binds all that the config wants. Nobody is served before [`Self::run`].
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one line after the other, each part is made of those before it"
-    )]
-    pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        let Parts {
-            mut config,
-            config_file: file,
-            environment,
-            outlets,
-            runtime_directory,
-            confinement,
-            mut inherited,
-            is_on_ec2,
-            clock,
-            draws,
-        } = parts;
-        let ours = Claimed::by(&mut config, runtime_directory, &mut inherited, outlets).await?;
+    pub async fn start(mut parts: Parts) -> Result<Self, StartError> {
+        let ours = Claimed::by(
+            &mut parts.config,
+            parts.runtime_directory,
+            &mut parts.inherited,
+            parts.outlets,
+        )
+        .await?;
+        let (config, environment, clock) = (parts.config, parts.environment, parts.clock);
         let supervision = Supervision::by(&environment);
         let (audit, audit_writer) = ours.audit;
         let own = OwnAddresses::from(ours.doors.addresses());
@@ -225,31 +115,30 @@ impl Daemon {
         let challenges = challenges(&config.challenges, &ours.directory, &clock);
         let (announcer, duties) =
             Announcer::new(&challenges, Duties::of(&config), &environment, &clock);
-        let outlasting = Outlasting::open(&mut inherited, &supervision.notifier, &clock);
-        let surroundings = surroundings(environment, own.clone(), Arc::clone(&clock))
-            .with_challenges(Arc::clone(&challenges));
+        let outlasting = Outlasting::open(&mut parts.inherited, &supervision.notifier, &clock);
+        let surroundings = surroundings(environment, own.clone(), Arc::clone(&clock));
+        let surroundings = surroundings.with_challenges(Arc::clone(&challenges));
         let mut surroundings = outlasting.known_to(surroundings);
-        surroundings.is_on_ec2 = is_on_ec2;
-        let parts = refresh::Parts {
+        surroundings.is_on_ec2 = parts.is_on_ec2;
+        let refreshing = refresh::Parts {
             surroundings: surroundings.clone(),
-            draws,
+            draws: parts.draws,
             pulse: supervision.pulse.clone(),
             ledger: outlasting.ledger,
         };
-        let (identities, begun) = Identities::open_all(config.identities.clone(), parts);
+        let (identities, begun) = Identities::open_all(config.identities.clone(), refreshing);
         supervision.tell_of(identities.readers(), None);
-        let connections = Connections::new(Arc::clone(&clock), config.serve.limits, ours.witness)
-            .watched_by(supervision.pulse.clone())
-            .counted(Arc::clone(&surroundings.metrics));
-        connections.change(config.serve.limits, ours.policy.known_users());
-        let files = token_keeper.files();
+        let limits = config.serve.limits;
+        let connections = Connections::new(Arc::clone(&clock), limits, ours.witness);
+        connections.change(limits, ours.policy.known_users());
+        let connections = watched(connections, &supervision, &surroundings);
         let terms = terms_of(
             &config,
             ours.policy,
             &identities,
             ours.admitted,
             &ours.doors,
-            files,
+            token_keeper.files(),
         );
         let site = Arc::new(Site {
             began: clock.boot(),
@@ -266,10 +155,10 @@ impl Daemon {
             reloader: Reloader {
                 endpoints: Endpoints::of(&site, &outlasting.keys.imds, admin, connections),
                 site,
-                file,
+                file: parts.config_file,
                 config,
                 directory: ours.directory,
-                confinement,
+                confinement: parts.confinement,
                 admitted: ours.admitted,
                 doors: Doors::default(),
                 identities,
@@ -355,6 +244,7 @@ impl Daemon {
         tracing::info!("stopping: answers under way are finished");
         let _ = reloader.supervision.notifier.stopping();
         let _ = stopping.send(true);
+        site.tokens.keep_leased();
         let drained = async {
             reloader.doors.close().await;
             site.audit.close();
@@ -372,6 +262,17 @@ impl Daemon {
     }
 }
 
+/// Connections that the service manager and operators hear of.
+fn watched(
+    connections: Connections,
+    supervision: &Supervision,
+    surroundings: &Surroundings,
+) -> Connections {
+    connections
+        .watched_by(supervision.pulse.clone())
+        .counted(Arc::clone(&surroundings.metrics))
+}
+
 /// What operators look at, and what they order reloads by.
 fn admin(
     site: &Arc<Site>,
@@ -386,41 +287,6 @@ fn admin(
         reloads,
     };
     (admin, orders)
-}
-
-/// Who may have what, by the config.
-fn policy_of(config: &Config) -> Policy {
-    let names = config.identities.keys().filter(|name| !name.is_narrowed());
-    let owner = process::effective_uid();
-    Policy::new(config.allow.clone(), owner, names.cloned().collect())
-}
-
-/// What the config says about serving.
-fn terms_of(
-    config: &Config,
-    policy: Policy,
-    identities: &Opened,
-    admitted: Admitted,
-    doors: &Prepared,
-    token_files: Vec<TokenFile>,
-) -> Terms {
-    Terms {
-        identities: identities.readers(),
-        links: config.identities.clone(),
-        policy: Arc::new(policy),
-        admins: Admins {
-            owner: process::effective_uid(),
-            group: admitted.admins,
-        },
-        url: doors.url(),
-        token_files,
-        imds: config.serve.imds.as_ref().map(|imds| ImdsTerms {
-            identity: imds.identity.clone(),
-            region: imds.region.clone(),
-            hosts: doors.imds().iter().map(SocketAddr::ip).collect(),
-        }),
-        may_be_monitored_from_beyond: config.serve.metrics.beyond_this_host,
-    }
 }
 
 /// What only a person can answer, and what of it is used up since an earlier run.

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use super::StartError;
+use super::admitted::Admitted;
 use super::announcer::Duties;
-use super::doors::{self, Admitted, Doors, Endpoints, Prepared};
+use super::doors::{Doors, Endpoints, Prepared};
 use super::handover::HandedOver;
 use super::runtime_directory::RuntimeDirectory;
 use super::sandbox::{Confinement, GivenUp, Needs};
 use super::supervision::Supervision;
+use super::terms::{policy_of, terms_of};
 use super::token_keeper::{Adopted, TokenReloads};
-use super::{StartError, policy_of, terms_of};
+use super::wanted::wanted;
 use crate::api::{IdentityChanges, ReloadReport, Unresolved};
 use crate::audit::{self, Redirection};
 use crate::authz::Policy;
@@ -242,7 +245,7 @@ impl Reloader {
         .await?;
         let passage = admitted.passage.and(self.admitted.passage);
         self.directory.let_in(passage)?;
-        let wanted = doors::wanted(&config.serve, &self.directory, admitted);
+        let wanted = wanted(&config.serve, &self.directory, admitted);
         let doors = self.doors.prepare(wanted, &self.handed_over).await?;
         // Neither those of before nor the new ones are anybody's upstream.
         let mut own = self.doors.addresses();

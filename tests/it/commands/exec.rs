@@ -188,7 +188,11 @@ fn the_token_opens_the_programs_identity_and_no_other() {
     // Which of the two is meant without a name, nobody has said.
     let said = place.run(&["exec", "--", "true"]);
     assert_eq!(said.code(), Some(1));
-    assert!(said.stderr.contains("IdentityRequired"), "{said:?}");
+    assert!(
+        said.stderr
+            .contains("there are several identities; name one"),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -67,6 +67,30 @@ fn two() -> (InProcess, Upstream) {
     (InProcess::start(clock, &identities).warm(), upstream)
 }
 
+/// A stop closes the connection that keeps the token, and answers those who have come before.
+#[test]
+fn whoever_has_connected_before_a_stop_is_not_refused_for_the_end_of_the_lease() {
+    // It stands still, and so does what bounds the drain.
+    let clock = Arc::new(HandClock::new());
+    let expiry = clock.now().plus(Duration::from_hours(6));
+    let upstream = Upstream::answering(upstream::credentials(expiry));
+    let daemon = InProcess::start(clock, &[("default", upstream.uri("/"))]);
+    let mut daemon = daemon.warm();
+    let mut leased = Leased::take(&daemon, &json!({"identity": "default"}));
+    let mut connected = daemon.tcp();
+    assert_eq!(status(&daemon, leased.token(), PATH), 200);
+    daemon.stop();
+    let mut rest = Vec::new();
+    // Cut off, as a chunked body has no end then.
+    let _ = leased.stream.read_to_end(&mut rest);
+    let request = format!(
+        "GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {}\r\n\r\n",
+        leased.token()
+    );
+    assert_eq!(exchange(&mut connected, request).unwrap().status, 200);
+    daemon.end();
+}
+
 #[test]
 fn a_lease_opens_one_identity_and_says_where_it_is() {
     let (daemon, _upstream) = two();
