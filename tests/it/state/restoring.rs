@@ -45,7 +45,7 @@ struct Process {
     sessions: SharedSessions,
     keys: Keys,
     clock: Arc<TestClock>,
-    _running: JoinSet<()>,
+    running: JoinSet<()>,
 }
 
 fn named(links: &[(&str, Link)]) -> BTreeMap<IdentityName, Vec<Link>> {
@@ -149,7 +149,7 @@ impl Host {
             sessions,
             keys: contents.keys,
             clock: Arc::clone(&self.clock),
-            _running: running,
+            running,
         }
     }
 
@@ -372,10 +372,26 @@ fn an_identity_that_is_gone_leaves_nothing() {
         let host = Host::new().await;
         let links = host.links();
         let first = host.first(&links).await;
-        let (ledger, now) = (first.ledger.clone(), host.clock.now());
-        assert_eq!(ledger.kept(now).len(), 2);
-        drop(first);
-        until(|| ledger.kept(now).is_empty()).await;
+        let now = host.clock.now();
+        assert_eq!(first.ledger.kept(now).len(), 2);
+        drop(first.opened);
+        until(|| first.ledger.kept(now).is_empty()).await;
+    });
+}
+
+#[test]
+fn a_daemon_that_falls_leaves_all_that_it_held() {
+    run(async || {
+        let host = Host::new().await;
+        let links = host.links();
+        let mut first = host.first(&links).await;
+        let key = first.key("billing");
+        // As where one of them has panicked.
+        first.running.shutdown().await;
+        settle().await;
+        let second = host.start(&links, first.end());
+        until(|| second.key("billing").is_some()).await;
+        assert_eq!(second.key("billing"), key);
     });
 }
 
@@ -493,8 +509,9 @@ fn a_session_without_a_name_that_nobody_has_used_since_a_restart_is_forgotten_wi
             let first = host.first(&links).await;
             let key = first.key("billing");
             let second = host.start(&links, first.end());
+            // Before any time passes, in which files would have to be read.
+            until(|| ["ops", "billing"].map(|it| second.key(it).is_some()) == [true; 2]).await;
             let reader = second.reader("billing");
-            until(|| reader.load().held.is_some()).await;
             assert_eq!(second.key("billing"), key);
             let sessions = host.aws.count(Call::GetSessionToken);
             reader.forget();
