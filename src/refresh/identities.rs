@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Page};
 use super::snapshot::{SnapshotReader, Usable};
 use super::task::{Refresher, refresher};
 use crate::clock::SharedClock;
@@ -73,6 +73,7 @@ struct Node {
 pub struct Kept {
     refresher: Refresher,
     needed: oneshot::Receiver<()>,
+    page: Page,
 }
 
 impl Kept {
@@ -83,6 +84,7 @@ impl Kept {
             _ = self.needed => {}
             () = self.refresher.run() => {}
         }
+        self.page.end();
     }
 }
 
@@ -243,8 +245,9 @@ impl Identities {
             _needed: needed,
         });
         let _ = keeping.begun.send(Kept {
-            refresher: refresher.lasting(page),
+            refresher: refresher.lasting(page.clone()),
             needed: is_needed,
+            page,
         });
         let mut kept = keeping.lock();
         kept.retain(|(_, node)| node.strong_count() > 0);

@@ -80,12 +80,14 @@ impl Ledger {
         environment: Arc<Environment>,
         is_in_force: Arc<AtomicBool>,
     ) -> Page {
-        Page(self.0.clone().map(|book| Written {
-            number: book.number(),
-            book,
-            definition,
-            environment,
-            is_in_force,
+        Page(self.0.clone().map(|book| {
+            Arc::new(Written {
+                number: book.number(),
+                book,
+                definition,
+                environment,
+                is_in_force,
+            })
         }))
     }
 }
@@ -121,9 +123,9 @@ impl Entries {
     }
 }
 
-/// One identity's entry. It goes when this does.
-#[derive(Debug, Default)]
-pub(super) struct Page(Option<Written>);
+/// One identity's entry. It stays where a process falls, and goes when it is [ended](Page::end).
+#[derive(Debug, Clone, Default)]
+pub(super) struct Page(Option<Arc<Written>>);
 
 #[derive(Debug)]
 struct Written {
@@ -156,7 +158,7 @@ impl Page {
             definition,
             environment,
             ..
-        } = self.0.as_ref()?;
+        } = self.0.as_deref()?;
         let marking = definition.mark(&book.marker, environment);
         timeout(&**clock, DEFINING, marking).await.ok().flatten()
     }
@@ -190,7 +192,7 @@ impl Page {
         let Some(written) = &self.0 else {
             return;
         };
-        let Written { book, number, .. } = written;
+        let Written { book, number, .. } = &**written;
         let set = definition.and_then(|definition| held.kept(written.name(), definition, due));
         let mut entries = book.lock();
         entries.drop_left(written.supersedes());
@@ -222,18 +224,17 @@ impl Page {
 
     /// The identity holds nothing any more.
     pub(super) fn release(&self) {
-        let Some(Written { book, number, .. }) = &self.0 else {
+        let Some(Written { book, number, .. }) = self.0.as_deref() else {
             return;
         };
         if book.lock().release(*number).is_some() {
             book.changed.notify_one();
         }
     }
-}
 
-/// What an earlier process has left is there for the next config, where this one was refused.
-impl Drop for Page {
-    fn drop(&mut self) {
+    /// Nobody needs the identity any more. What an earlier process has left is there for the next
+    /// config where this one was refused.
+    pub(super) fn end(&self) {
         let Some(written) = &self.0 else { return };
         let mut entries = written.book.lock();
         let was_left = entries.taken.contains(&written.number);

@@ -147,8 +147,14 @@ impl Refresher {
                     due = clock.boot();
                 }
                 () = self.files.changed() => {
-                    if self.keeper.snapshot.attempts > 0 && self.heeds_files().await {
-                        due = clock.boot();
+                    if self.keeper.snapshot.attempts > 0 {
+                        let (is_due, has_jumped) = self.heeds_files(&mut jumps).await;
+                        if has_jumped {
+                            due = due.min(self.keeper.due_by_the_wall_clock());
+                        }
+                        if is_due {
+                            due = clock.boot();
+                        }
                     }
                 }
                 () = clock.sleep_until(wake) => {}
@@ -173,15 +179,25 @@ impl Refresher {
         }
     }
 
-    /// Whether changed files are worth an attempt. A look that takes longer than one at them would
-    /// is worth it, too.
-    async fn heeds_files(&mut self) -> bool {
-        let clock = Arc::clone(&self.keeper.clock);
-        if self.keeper.restored.is_some() {
-            return self.keeper.page.definition(&clock).await != self.keeper.restored;
-        }
-        let heeding = timeout(&*clock, LOOK, self.provider.heeds_files());
-        heeding.await.unwrap_or(true)
+    /// Whether changed files are worth an attempt, and whether the wall clock has jumped meanwhile. A
+    /// look that takes longer than one at them would is worth it, too.
+    async fn heeds_files(&mut self, jumps: &mut Jumps) -> (bool, bool) {
+        let Self {
+            provider,
+            keeper,
+            heart,
+            ..
+        } = self;
+        let (clock, page) = (Arc::clone(&keeper.clock), keeper.page.clone());
+        let restored = keeper.restored;
+        let look = async {
+            if restored.is_some() {
+                return page.definition(&clock).await != restored;
+            }
+            let heeding = timeout(&*clock, LOOK, provider.heeds_files());
+            heeding.await.unwrap_or(true)
+        };
+        keeper.keep_up_during(look, jumps, heart).await
     }
 
     /// Says when the next attempt is due after `order`, which was `due` before.
@@ -217,8 +233,7 @@ impl Refresher {
         }
     }
 
-    /// Asks the provider. An answer may stall for seconds just when a body has to change, so what
-    /// is in hand is kept up meanwhile.
+    /// Asks the provider. What is in hand is kept up meanwhile.
     async fn attempt(&mut self, jumps: &mut Jumps) -> BootInstant {
         let Self {
             provider,
@@ -226,26 +241,20 @@ impl Refresher {
             heart,
             ..
         } = self;
-        let clock = Arc::clone(&keeper.clock);
-        // Before: what changes meanwhile may not have been seen.
-        keeper.definition = keeper.page.definition(&clock).await;
+        let (clock, page) = (Arc::clone(&keeper.clock), keeper.page.clone());
         keeper.restored = None;
         let (span, begun) = (keeper.span(), clock.boot());
-        // Called where panics are caught, too.
-        let provide = Box::pin(async { provider.provide().await }.instrument(span.clone()));
-        let attempt = timeout(&*clock, ATTEMPT, catching_panics(provide));
-        tokio::pin!(attempt);
-        let outcome = loop {
-            keeper.keep_up();
-            tokio::select! {
-                biased;
-                outcome = &mut attempt => break outcome,
-                () = jumps.next() => {}
-                () = clock.sleep_until(keeper.next_change()) => {}
-                // An attempt is alive until its deadline, which ends it.
-                () = heart.beat() => {}
-            }
+        let mut definition = None;
+        let provide = async {
+            // Before: what changes meanwhile may not have been seen.
+            definition = page.definition(&clock).await;
+            provider.provide().await
         };
+        // Called where panics are caught, too.
+        let provide = Box::pin(provide.instrument(span.clone()));
+        let attempt = timeout(&*clock, ATTEMPT, catching_panics(provide));
+        let (outcome, _) = keeper.keep_up_during(attempt, jumps, heart).await;
+        keeper.definition = definition;
         let slow = |_| Err(Failure::transient("the attempt took longer than 90 s"));
         span.record("duration_ms", begun.until(clock.boot()).as_millis());
         keeper.conclude(outcome.unwrap_or_else(slow), &span)
@@ -253,6 +262,30 @@ impl Refresher {
 }
 
 impl Keeper {
+    /// Lets `work` come to its end, which an upstream or a file server may put off just when the body
+    /// has to change. Says besides whether the wall clock has jumped.
+    async fn keep_up_during<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        jumps: &mut Jumps,
+        heart: &mut Heart,
+    ) -> (T, bool) {
+        let clock = Arc::clone(&self.clock);
+        let mut has_jumped = false;
+        tokio::pin!(work);
+        loop {
+            self.keep_up();
+            tokio::select! {
+                biased;
+                outcome = &mut work => return (outcome, has_jumped),
+                () = jumps.next() => has_jumped = true,
+                () = clock.sleep_until(self.next_change()) => {}
+                // Alive until its deadline, which ends it.
+                () = heart.beat() => {}
+            }
+        }
+    }
+
     /// The instant, on the clock that never steps, at which the state or the body changes.
     fn next_change(&self) -> BootInstant {
         let now = self.clock.now();

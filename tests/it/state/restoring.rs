@@ -16,7 +16,7 @@ use credd::providers::shared_session::SharedSessions;
 use credd::providers::sts::{Settings, UpstreamTime};
 use credd::providers::{SourceIdentity, Surroundings, assume_role, imds, keys, profile};
 use credd::pulse::Pulse;
-use credd::refresh::{Identities, Ledger, Opened, Parts, SnapshotReader, State};
+use credd::refresh::{Answer, Identities, Ledger, Opened, Parts, SnapshotReader, State};
 use credd::secret_place::SecretPlace;
 use credd::state::{Contents, Keys, Marker, decode, encode};
 use tempfile::TempDir;
@@ -46,7 +46,7 @@ struct Process {
     sessions: SharedSessions,
     keys: Keys,
     clock: Arc<TestClock>,
-    _running: JoinSet<()>,
+    running: JoinSet<()>,
 }
 
 fn named(links: &[(&str, Link)]) -> BTreeMap<IdentityName, Vec<Link>> {
@@ -144,7 +144,7 @@ impl Host {
             sessions,
             keys: contents.keys,
             clock: Arc::clone(&self.clock),
-            _running: running,
+            running,
         }
     }
 
@@ -367,11 +367,79 @@ fn an_identity_that_is_gone_leaves_nothing() {
         let host = Host::new().await;
         let links = host.links();
         let first = host.first(&links).await;
-        let (ledger, now) = (first.ledger.clone(), host.clock.now());
-        assert_eq!(ledger.kept(now).len(), 2);
-        drop(first);
-        until(|| ledger.kept(now).is_empty()).await;
+        let now = host.clock.now();
+        assert_eq!(first.ledger.kept(now).len(), 2);
+        drop(first.opened);
+        until(|| first.ledger.kept(now).is_empty()).await;
     });
+}
+
+#[test]
+fn a_daemon_that_falls_leaves_all_that_it_held() {
+    run(async || {
+        let host = Host::new().await;
+        let links = host.links();
+        let mut first = host.first(&links).await;
+        let key = first.key("billing");
+        // As where one of them has panicked.
+        first.running.shutdown().await;
+        settle().await;
+        let second = host.start(&links, first.end());
+        until(|| second.key("billing").is_some()).await;
+        assert_eq!(second.key("billing"), key);
+    });
+}
+
+#[test]
+fn a_set_is_stretched_in_time_while_files_hang_that_say_what_it_is() {
+    let edited = (1..6).map(|seconds| (true, seconds));
+    for (is_edited, seconds) in [(false, 3)].into_iter().chain(edited) {
+        run(async move || {
+            let host = Host::new().await;
+            let first = host.start(&[], Contents::of(Keys::random()));
+            let file = host.folder.path().join("config");
+            let write = |text: &str| files::write_private(&file, text.as_bytes()).unwrap();
+            write("[profile other]\n");
+            let profile = Link::Profile(profile::Config {
+                config_file: Some(file.clone()),
+                ..profile::Config::default()
+            });
+            let metadata = Link::InstanceMetadata(imds::Config::default());
+            let default = IdentityName::default();
+            let chain = BTreeMap::from([(default, vec![profile, metadata])]);
+            let opened = first.opened.reopened(chain);
+            let reader = reader_of(&opened, "default");
+            reader.demand();
+            until(|| reader.load().held.is_some()).await;
+            let ends = reader.load().held.as_ref().unwrap().ends();
+            host.aws.always(Call::Role, |_| Reply::status(500));
+            host.aws.always(Call::List, |_| Reply::status(500));
+            let before = ends.minus(Duration::from_secs(seconds));
+            host.clock.advance(host.clock.now().until(before));
+            until(|| reader.load().trouble.is_some()).await;
+            settle().await;
+            // Somebody's look at the file hangs, and so do all that follow.
+            let (_let_go, is_let_go) = std::sync::mpsc::channel::<()>();
+            let hung = files::in_turn(file.clone(), move |_| Ok(is_let_go.recv().is_ok()));
+            let mut looking = JoinSet::new();
+            looking.spawn(hung);
+            settle().await;
+            if is_edited {
+                write("[profile another]\n");
+            } else {
+                reader.refresh();
+            }
+            for _ in 0..8 {
+                host.clock.advance(Duration::from_secs(1));
+                settle().await;
+                tokio::task::spawn_blocking(|| ()).await.unwrap();
+                settle().await;
+                let answer = reader.load();
+                let answer = answer.answer(host.clock.now());
+                assert!(matches!(answer, Answer::Credentials(_)), "{answer:?}");
+            }
+        });
+    }
 }
 
 #[test]
@@ -488,8 +556,9 @@ fn a_session_without_a_name_that_nobody_has_used_since_a_restart_is_forgotten_wi
             let first = host.first(&links).await;
             let key = first.key("billing");
             let second = host.start(&links, first.end());
+            // Before any time passes, in which files would have to be read.
+            until(|| ["ops", "billing"].map(|it| second.key(it).is_some()) == [true; 2]).await;
             let reader = second.reader("billing");
-            until(|| reader.load().held.is_some()).await;
             assert_eq!(second.key("billing"), key);
             let sessions = host.aws.count(Call::GetSessionToken);
             reader.forget();
