@@ -154,7 +154,9 @@ impl Tokens {
     }
 
     fn tag(&self, token: Option<&[u8]>) -> Tag {
-        words(digest::digest(&SHA256, &*keyed(&self.key, token)).as_ref())
+        let mut keyed = Zeroizing::new([0; HASHED]);
+        key_in(&mut keyed, &self.key, token);
+        words(digest::digest(&SHA256, &*keyed).as_ref())
     }
 }
 
@@ -164,18 +166,17 @@ const KEY: usize = 32;
 /// Digits in a token.
 const LENGTH: usize = 2 * ENTROPY;
 
-/// What is hashed: `key`, the beginning of `token`, as long as a token is, and its length, which
+/// Writes what is hashed: `key`, the beginning of `token`, as long as a token is, and its length, which
 /// none has that is absent. A shorter one is filled up with its last byte, so that short, long and
 /// absent ones take as long as others.
 ///
 /// All are of one length, so that none is the beginning of another: a plain hash will do, for less
 /// than half of what HMAC costs.
-fn keyed(key: &[u8; KEY], token: Option<&[u8]>) -> Zeroizing<[u8; KEY + LENGTH + WORD]> {
+fn key_in(keyed: &mut [u8; HASHED], key: &[u8; KEY], token: Option<&[u8]>) {
     let is_there = usize::from(token.is_some());
     let token = token.unwrap_or_default();
     let source = if token.is_empty() { &NOTHING } else { token };
     let last = source.len() - 1;
-    let mut keyed = Zeroizing::new([0; KEY + LENGTH + WORD]);
     let (start, rest) = keyed.split_at_mut(KEY);
     let (digits, length) = rest.split_at_mut(LENGTH);
     start.copy_from_slice(key);
@@ -184,7 +185,6 @@ fn keyed(key: &[u8; KEY], token: Option<&[u8]>) -> Zeroizing<[u8; KEY + LENGTH +
     }
     let is_absent = is_there.wrapping_sub(1);
     length.copy_from_slice(&((token.len() | is_absent) as u64).to_le_bytes());
-    keyed
 }
 
 /// What is read of a token that is not there.
@@ -192,6 +192,9 @@ static NOTHING: [u8; 1] = [0];
 
 /// Bytes of the length.
 const WORD: usize = 8;
+
+/// Bytes that are hashed.
+const HASHED: usize = KEY + LENGTH + WORD;
 
 fn words(tag: &[u8]) -> Tag {
     let mut words = [0; 4];
