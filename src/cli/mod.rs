@@ -64,6 +64,11 @@ enum Command {
     /// Obtain credentials anew, now
     Refresh(RefreshArguments),
     /// Drop the credentials of an identity, until somebody asks for them
+    ///
+    /// With them go those of whatever it is derived from that has no name of its own, such as the
+    /// MFA session of a profile: the next to ask may have to type a code. What else is derived from
+    /// that keeps its credentials until they are due. An identity that the config names, and this
+    /// one is derived from, keeps its own: forget that one, too.
     Forget(ForgetArguments),
     /// Have the daemon read its config anew, and show what has changed
     Reload(ReportArguments),

@@ -12,6 +12,7 @@ use super::folder::Folder;
 use super::handover::HandedOver;
 use super::runtime_directory::Lock;
 use super::wanted::{Place, Wanted};
+use crate::api::ListenerChanges;
 use crate::authz::ListenerName;
 use crate::serve::{
     self, Access, Admin, BindError, Connections, Imds, Limits, Listener, Monitoring, Public, Site,
@@ -183,7 +184,7 @@ impl Doors {
     }
 
     /// What a replacement by `prepared` opens, keeps and closes.
-    pub(super) fn changes(&self, prepared: &Prepared) -> Changes {
+    pub(super) fn changes(&self, prepared: &Prepared) -> ListenerChanges {
         let is_in = |doors: &[Door], door: &Door| {
             doors.iter().any(|it| {
                 it.wanted.name == door.wanted.name && it.wanted.place.is_where(&door.wanted.place)
@@ -193,7 +194,7 @@ impl Doors {
         let (kept, opened): (Vec<_>, Vec<_>) =
             (prepared.0.iter()).partition(|door| is_in(&self.open, door));
         let closed = self.open.iter().filter(|door| !is_in(&prepared.0, door));
-        Changes {
+        ListenerChanges {
             opened: opened.into_iter().map(shown).collect(),
             kept: kept.into_iter().map(shown).collect(),
             closed: closed.map(shown).collect(),
@@ -203,14 +204,6 @@ impl Doors {
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         tcp_addresses(&self.open, |_| true).collect()
     }
-}
-
-/// Sockets by what a replacement does to them.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    pub(super) opened: Vec<String>,
-    pub(super) kept: Vec<String>,
-    pub(super) closed: Vec<String>,
 }
 
 impl Prepared {

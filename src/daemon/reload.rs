@@ -19,7 +19,7 @@ use super::supervision::Supervision;
 use super::terms::{policy_of, terms_of};
 use super::token_keeper::{Adopted, TokenReloads};
 use super::wanted::wanted;
-use crate::api::{IdentityChanges, ListenerChanges, ReloadReport, Unresolved};
+use crate::api::{IdentityChanges, ReloadReport, Unresolved};
 use crate::audit::{self, Redirection};
 use crate::authz::Policy;
 use crate::clock::timeout;
@@ -294,7 +294,6 @@ impl Reloader {
             tokens,
         } = resolved;
         let changes = identities.changes_from(&self.identities);
-        let listeners = self.doors.changes(&doors);
         let settings = self.settings_changed_by(&config);
         let known = policy.known_users();
         let files = tokens.files;
@@ -311,14 +310,11 @@ impl Reloader {
             problem: None,
             unresolved: self.unresolved(&identities, &changes),
             identities: of_identities(&changes),
-            listeners: ListenerChanges {
-                opened: listeners.opened,
-                kept: listeners.kept,
-                closed: listeners.closed,
-            },
+            listeners: self.doors.changes(&doors),
             tokens: tokens.changes,
             settings,
         };
+        identities.put_in_force();
         // No await before the last of these: no request sees anything in between.
         self.site.terms.replace(terms);
         self.endpoints

@@ -27,7 +27,7 @@ impl Visit<'_> {
     ) -> Result<Granted, Refusal> {
         let mut presented = self.presented(peer, headers);
         if *presented == Presented::Unknown {
-            presented = self.presented_again(peer, headers).await;
+            presented = Box::pin(self.presented_again(peer, headers)).await;
         }
         self.decide(peer, headers, presented, asked)
     }

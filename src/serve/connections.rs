@@ -28,7 +28,7 @@ impl Connections {
     pub fn new(clock: Arc<dyn Clock>, limits: Limits, witness: Witness) -> Self {
         Self {
             clock,
-            ledger: ledger(limits, BTreeSet::new()),
+            ledger: ledger(limits),
             witness: Arc::new(witness),
             metrics: Arc::default(),
             ended: Arc::new(Notify::new()),
@@ -40,13 +40,6 @@ impl Connections {
     #[must_use]
     pub fn counted(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics, ..self }
-    }
-
-    /// With room that these users alone can take.
-    #[must_use]
-    pub fn knowing(self, users: BTreeSet<u32>) -> Self {
-        self.ledger.know(users);
-        self
     }
 
     /// From now on these limits hold, and these users have room that they alone can take. No
@@ -64,7 +57,7 @@ impl Connections {
     pub fn apart(&self, limits: Limits) -> Self {
         Self {
             clock: Arc::clone(&self.clock),
-            ledger: ledger(limits, BTreeSet::new()),
+            ledger: ledger(limits),
             witness: Arc::clone(&self.witness),
             metrics: Arc::clone(&self.metrics),
             ended: self.ended(),
@@ -83,6 +76,6 @@ impl Connections {
     }
 }
 
-fn ledger(limits: Limits, known: BTreeSet<u32>) -> Arc<Ledger> {
-    Arc::new(Ledger::new(limits, known, process::descriptors()))
+fn ledger(limits: Limits) -> Arc<Ledger> {
+    Arc::new(Ledger::new(limits, BTreeSet::new(), process::descriptors()))
 }

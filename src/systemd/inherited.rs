@@ -126,15 +126,8 @@ impl Inherited {
 
     /// What earlier runs have had kept by this name, in the order that systemd has it in.
     pub fn take_stored(&mut self, name: &str) -> Vec<OwnedFd> {
-        let (taken, left) = std::mem::take(&mut self.stored)
-            .into_iter()
-            .partition(|(stored, _)| stored == name);
-        self.stored = left;
-        let taken: Vec<(String, OwnedFd)> = taken;
-        taken
-            .into_iter()
-            .map(|(_, descriptor)| descriptor)
-            .collect()
+        let taken = self.stored.extract_if(.., |(stored, _)| stored == name);
+        taken.map(|(_, descriptor)| descriptor).collect()
     }
 
     /// Whether somebody comes in by a socket at `path` that is handed over.

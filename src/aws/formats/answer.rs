@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::credentials::{Credentials, Principal};
+use crate::printable;
 use crate::secret::Secret;
 
 /// A parsed answer: a complete set, or the service's word that there is none.
@@ -142,12 +143,8 @@ fn error(body: &[u8]) -> Option<(Option<String>, Option<String>)> {
     Some((said(fields.code), said(fields.message)))
 }
 
-/// At most 200 characters, none of which can move a cursor or start a line in a log.
 fn printable(text: &str) -> String {
-    text.chars()
-        .take(200)
-        .map(|it| if it.is_control() { ' ' } else { it })
-        .collect()
+    printable::line(text, 200)
 }
 
 /// All values are held as secrets until it is known what they are.
