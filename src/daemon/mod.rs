@@ -128,10 +128,9 @@ impl Daemon {
         };
         let (identities, begun) = Identities::open_all(config.identities.clone(), refreshing);
         supervision.tell_of(identities.readers(), None);
-        let limits = config.serve.limits;
-        let connections = Connections::new(Arc::clone(&clock), limits, ours.witness);
-        connections.change(limits, ours.policy.known_users());
+        let connections = Connections::new(Arc::clone(&clock), config.serve.limits, ours.witness);
         let connections = watched(connections, &supervision, &surroundings);
+        connections.change(config.serve.limits, ours.policy.known_users());
         let terms = terms_of(
             &config,
             ours.policy,
