@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown, sockopt};
+use rustix::net::{Shutdown, SocketFlags, accept_with, acceptfrom_with, shutdown, sockopt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 use super::unix_socket::{self, Access, BACKLOG};
@@ -260,9 +260,11 @@ impl Listener {
                 Ok(Accepted::Unix(UnixStream::from_std(stream.into())?))
             }
             Socket::Tcp(listener) | Socket::Beyond(listener) => {
-                let stream = TcpStream::from_std(accept_with(listener, flags)?.into())?;
-                let address = stream.peer_addr()?;
-                Ok(Accepted::Tcp(stream, address))
+                // Asked for later, whoever has left by now has no address any more.
+                let (stream, address) = acceptfrom_with(listener, flags)?;
+                let address = address.and_then(|it| SocketAddr::try_from(it).ok());
+                let address = address.ok_or(Errno::CONNABORTED)?;
+                Ok(Accepted::Tcp(TcpStream::from_std(stream.into())?, address))
             }
         }
     }

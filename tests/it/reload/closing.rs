@@ -4,6 +4,7 @@
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use credd::authz::ListenerName;
 use credd::clock::SystemClock;
@@ -88,6 +89,23 @@ fn whoever_waits_at_a_socket_that_closes_is_answered() {
     });
 }
 
+/// Its place in the queue is there still, and nobody at the other end.
+#[test]
+fn one_who_has_left_keeps_nobody_from_an_answer_who_came_after() {
+    run(async || {
+        let listener = Listener::tcp("127.0.0.1:0".parse().unwrap()).await;
+        let listener = listener.unwrap();
+        let address = listener.tcp_address().unwrap();
+        let gone = TcpStream::connect(address).unwrap();
+        // Reset, and not closed: the kernel knows no other end any more.
+        rustix::net::sockopt::set_socket_linger(&gone, Some(Duration::ZERO)).unwrap();
+        drop(gone);
+        let waiting = asked(|| TcpStream::connect(address).unwrap());
+        close(listener).await;
+        are_answered(waiting);
+    });
+}
+
 /// The next run answers them, whoever starts it.
 #[test]
 fn whoever_waits_at_a_socket_that_somebody_else_holds_goes_on_waiting() {
@@ -114,7 +132,7 @@ fn waits_at<S: Wire>(accept: impl Fn() -> S, count: usize) {
     for _ in 0..count {
         let mut stream = accept();
         let mut request = [0; REQUEST.len()];
-        stream.within(std::time::Duration::from_secs(10));
+        stream.within(Duration::from_secs(10));
         stream.read_exact(&mut request).unwrap();
         assert_eq!(request, REQUEST);
     }
