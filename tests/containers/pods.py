@@ -30,6 +30,8 @@ HOST = [
     for path in ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", sys.base_prefix, sys.prefix, HERE)
     if os.path.exists(path) and not os.path.islink(path)
 ]
+# Of every process: the emulator's, too.
+MEMORY = "256m" if os.environ.get("CREDD_EMULATED") else "32m"
 APP_COMMAND = [sys.executable, os.path.join(HERE, "app.py")]
 
 
@@ -232,7 +234,7 @@ def orphans():
     """A program of a `process` provider that leaves orphans to the first process."""
     config = '[identity.a]\nprovider = "process"\ncommand = ["/orphan"]\n'
     options = ["--read-only", "--cap-drop", "all", "--env", f"CREDD_CONFIG_CONTENT={config}"]
-    options += ["--volume", f"{FOLDER}/orphan:/orphan:ro", "--pids-limit", "32", "--memory", "32m"]
+    options += ["--volume", f"{FOLDER}/orphan:/orphan:ro", "--pids-limit", "32", "--memory", MEMORY]
     sidecar = Container("orphans", CREDD, options, [])
     sidecar.start(["/credd", "health"])
     first = sidecar.first_process()
