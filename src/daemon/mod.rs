@@ -170,7 +170,7 @@ impl Claimed {
     ) -> Result<Self, StartError> {
         let handed_over = HandedOver::of(inherited);
         handed_over.is_meant_by(&mut config.serve, &directory)?;
-        let witness = Witness::default();
+        let witness = Witness::asking_by(inherited.sock_diag.take());
         witness.suffices_for(&config.allow, &config.serve.tcp_addresses())?;
         let policy = policy_of(config);
         let directory = Arc::new(RuntimeDirectory::claim(directory)?);

@@ -14,5 +14,6 @@ pub mod process;
 pub mod sandbox;
 pub mod secret_memory;
 pub mod sock_diag;
+mod socket_option;
 pub mod stream;
 pub mod users;

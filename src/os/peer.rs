@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::cgroup::{self, Membership};
 use super::process;
+use super::socket_option;
 use super::users::{Accounts, HostAccounts, OVERFLOW};
 
 /// Who had connected, as it was at that moment (`SO_PEERCRED`, unix(7)).
@@ -47,7 +48,7 @@ enum Handle {
 pub fn of_unix(socket: &impl AsFd) -> io::Result<UnixPeer> {
     // rustix takes the pid for one that is never 0, which those of foreign namespaces are.
     let mut credentials = [0; 3]; // struct ucred
-    option(socket, libc::SO_PEERCRED, &mut credentials)?;
+    socket_option::read(socket, libc::SO_PEERCRED, &mut credentials)?;
     let [pid, uid, gid] = credentials;
     Ok(UnixPeer {
         uid,
@@ -73,7 +74,7 @@ fn groups(socket: &impl AsFd) -> io::Result<Vec<u32>> {
     const MOST: usize = 65536; // NGROUPS_MAX, limits.h
     for room in [USUAL, MOST] {
         let mut groups = vec![0; room];
-        match option(socket, libc::SO_PEERGROUPS, &mut groups) {
+        match socket_option::read(socket, libc::SO_PEERGROUPS, &mut groups) {
             Ok(count) => {
                 groups.truncate(count);
                 return Ok(groups);
@@ -88,7 +89,7 @@ fn groups(socket: &impl AsFd) -> io::Result<Vec<u32>> {
 
 fn handle(socket: &impl AsFd) -> io::Result<Handle> {
     let mut descriptor = [0];
-    match option(socket, libc::SO_PEERPIDFD, &mut descriptor) {
+    match socket_option::read(socket, libc::SO_PEERPIDFD, &mut descriptor) {
         Ok(1) => Ok(Handle::Held(owned(descriptor[0].cast_signed()))),
         Ok(_) | Err(Errno::NOPROTOOPT) => Ok(Handle::Unknown),
         // Of a process that has been reaped: the one until Linux 6.15, the other since.
@@ -101,30 +102,6 @@ fn handle(socket: &impl AsFd) -> io::Result<Handle> {
 fn owned(descriptor: c_int) -> OwnedFd {
     // SAFETY: the kernel has just opened this descriptor for us, and it is handed on nowhere else.
     unsafe { OwnedFd::from_raw_fd(descriptor) }
-}
-
-/// Reads an option of the socket level that is made of words, and says how many there are.
-#[expect(unsafe_code, reason = "rustix has no such options")]
-fn option(socket: &impl AsFd, name: c_int, value: &mut [u32]) -> rustix::io::Result<usize> {
-    let room = size_of_val(value);
-    let mut length = libc::socklen_t::try_from(room).map_err(|_| Errno::INVAL)?;
-    // SAFETY: `value` has room for `length` bytes, any of which make words; the kernel writes no
-    // more than that, and sets `length` to what it has written.
-    let outcome = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            name,
-            value.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    if outcome == 0 {
-        let written = usize::try_from(length).unwrap_or(0).min(room);
-        return Ok(written / size_of::<u32>());
-    }
-    let error = io::Error::last_os_error();
-    Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 impl PeerProcess {

@@ -2,22 +2,32 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType, sockopt,
+};
+
+use super::socket_option;
 
 /// Asks about one socket at a time. The kernel answers while it takes the question, so that nobody
 /// waits for it.
 #[derive(Debug)]
 pub struct SocketOwners {
     kernel: OwnedFd,
+    /// Whose sockets the kernel is asked about.
+    network: Option<Network>,
     /// Of the last question.
     sequence: Mutex<u32>,
 }
+
+/// A network namespace, by the kernel's number for it (`SO_NETNS_COOKIE`, Linux 5.14).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Network([u32; 2]);
 
 /// The two ends of a connection, as the socket that is asked about has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +57,40 @@ impl SocketOwners {
             SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
             Some(SOCK_DIAG),
         )?;
+        Self::asking(kernel)
+    }
+
+    /// By a socket that the service manager has opened: whoever may open none need not, and it is
+    /// of the manager's network. Fails for what is no such socket.
+    pub fn handed(kernel: OwnedFd) -> io::Result<Self> {
+        if !is_sock_diag(&kernel) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        rustix::io::ioctl_fionbio(&kernel, true)?;
+        // An earlier run may have ended between a question and its answer.
+        let mut answer = [0; LONGEST_ANSWER];
+        for _ in 0..LEFT_ANSWERS {
+            match rustix::net::recv(&kernel, &mut answer, RecvFlags::DONTWAIT) {
+                Ok(_) | Err(Errno::NOBUFS | Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        Self::asking(kernel)
+    }
+
+    fn asking(kernel: OwnedFd) -> io::Result<Self> {
         rustix::net::connect(&kernel, &KERNEL)?;
         Ok(Self {
+            network: Network::of(&kernel),
             kernel,
             sequence: Mutex::new(0),
         })
+    }
+
+    /// Whether the kernel is asked about the network that `socket` is of: in another one, the same
+    /// ends may be somebody else's. Kernels that cannot tell are taken at the operator's word.
+    pub fn know_of(&self, socket: &impl AsFd) -> bool {
+        self.network == Network::of(socket)
     }
 
     /// The user whose established socket has these ends. One that is bound to an interface is
@@ -98,6 +137,20 @@ impl SocketOwners {
     }
 }
 
+/// Whether that is what [`SocketOwners`] ask by.
+pub fn is_sock_diag(socket: &impl AsFd) -> bool {
+    sockopt::socket_domain(socket) == Ok(AddressFamily::NETLINK)
+        && sockopt::socket_protocol(socket) == Ok(Some(SOCK_DIAG))
+}
+
+impl Network {
+    fn of(socket: &impl AsFd) -> Option<Self> {
+        let mut cookie = [0; 2];
+        let words = socket_option::read(socket, libc::SO_NETNS_COOKIE, &mut cookie).ok()?;
+        (words == cookie.len()).then_some(Self(cookie))
+    }
+}
+
 const KERNEL: SocketAddrNetlink = SocketAddrNetlink::new(0, 0);
 
 /// With every attribute that a kernel adds unasked; longer ones are cut.
@@ -105,6 +158,9 @@ const LONGEST_ANSWER: usize = 1024;
 
 /// The answer, and some to questions that were given up.
 const ANSWERS: usize = 8;
+
+/// More than a socket's buffer holds.
+const LEFT_ANSWERS: usize = 4096;
 
 /// The answer is there already; this is for a kernel that does as none has.
 const PATIENCE: Timespec = Timespec {
@@ -345,6 +401,68 @@ mod tests {
         }
         let mapped = ends("[::ffff:127.0.0.1]:1000", "[::ffff:127.0.0.2]:80");
         assert_eq!(read(&answer(1, 33, 5), 7, mapped), Answer::Owner(33));
+    }
+
+    #[test]
+    fn by_a_socket_that_is_handed_over_nothing_is_heard_that_an_earlier_run_has_asked() {
+        let socket = || {
+            let flags = SocketFlags::CLOEXEC;
+            rustix::net::socket_with(
+                AddressFamily::NETLINK,
+                SocketType::RAW,
+                flags,
+                Some(SOCK_DIAG),
+            )
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let kernel = socket().unwrap();
+        rustix::net::connect(&kernel, &KERNEL).unwrap();
+        let gone = Ends {
+            remote: "127.0.0.1:1".parse().unwrap(),
+            ..of(&client)
+        };
+        // More than the socket has room for, each with the number of a question to come.
+        for sequence in 1..10_000 {
+            let question = question(gone, sequence).unwrap();
+            rustix::net::send(&kernel, &question, SendFlags::empty()).unwrap();
+        }
+        let owners = SocketOwners::handed(kernel).unwrap();
+        let own = Some(super::super::process::effective_uid());
+        for _ in 0..10 {
+            assert_eq!(owners.owner(of(&client)).unwrap(), own);
+        }
+        assert!(owners.know_of(&client));
+
+        assert!(SocketOwners::handed(client.into()).is_err());
+        let other = |kind, protocol| {
+            let flags = SocketFlags::empty();
+            let socket = rustix::net::socket_with(AddressFamily::NETLINK, kind, flags, protocol);
+            SocketOwners::handed(socket.unwrap()).is_err()
+        };
+        assert!(other(SocketType::RAW, None), "rtnetlink");
+    }
+
+    #[test]
+    fn connections_of_another_network_are_not_asked_about() {
+        use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+        let owners = SocketOwners::open().unwrap();
+        let elsewhere = std::thread::spawn(|| {
+            let flags = UnshareFlags::NEWNET;
+            #[expect(
+                unsafe_code,
+                reason = "a thread may leave what it shares with no descriptors"
+            )]
+            // SAFETY: descriptors and memory stay shared.
+            unsafe { unshare_unsafe(flags) }.ok()?;
+            TcpListener::bind("0.0.0.0:0").ok()
+        });
+        let Some(elsewhere) = elsewhere.join().unwrap() else {
+            return; // not root
+        };
+        assert!(!owners.know_of(&elsewhere));
+        assert!(owners.know_of(&TcpListener::bind("127.0.0.1:0").unwrap()));
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Peer {
         witness: &Witness,
     ) -> Self {
         let here = stream.local_addr().ok();
-        let found = here.and_then(|here| witness.user_on_tcp(address, here));
+        let found = here.and_then(|here| witness.user_on_tcp(stream, address, here));
         // A connection that is reset leaves its ends to the next one, who may be somebody else.
         let lives = stream.peer_addr().is_ok_and(|peer| peer == address);
         Self::on_tcp(Caller {

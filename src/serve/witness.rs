@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::authz::{Rule, User};
 use crate::os::peer::{self, Overflow, UnixPeer};
@@ -19,7 +20,18 @@ pub struct Witness {
 
 impl Default for Witness {
     fn default() -> Self {
-        let owners = SocketOwners::open().inspect_err(|error| {
+        Self::asking_by(None)
+    }
+}
+
+impl Witness {
+    /// Asks about TCP by the socket that is handed over, or by its own.
+    pub fn asking_by(handed: Option<OwnedFd>) -> Self {
+        let owners = match handed {
+            Some(socket) => SocketOwners::handed(socket),
+            None => SocketOwners::open(),
+        };
+        let owners = owners.inspect_err(|error| {
             tracing::debug!(%error, "the users of TCP connections are not known");
         });
         Self {
@@ -27,9 +39,7 @@ impl Default for Witness {
             owners: owners.ok(),
         }
     }
-}
 
-impl Witness {
     /// The user at the other end of a Unix socket.
     pub(super) fn user_on_unix(&self, peer: &UnixPeer) -> Option<User> {
         let groups = peer.groups.iter().copied();
@@ -40,17 +50,23 @@ impl Witness {
         })
     }
 
-    /// The owner of the client's end of a connection, which is asked about by the ends that it has
-    /// on this side.
+    /// The owner of the client's end of the connection `stream`, which is asked about by the ends
+    /// that it has on this side.
     ///
     /// While the connection lives on this side, which the caller must look at *afterwards*, no
     /// other socket can have been established with the same ends: what is found is the client.
-    pub(super) fn user_on_tcp(&self, client: SocketAddr, here: SocketAddr) -> Option<User> {
+    pub(super) fn user_on_tcp(
+        &self,
+        stream: &impl AsFd,
+        client: SocketAddr,
+        here: SocketAddr,
+    ) -> Option<User> {
         let ends = Ends {
             local: client,
             remote: here,
         };
-        let owner = self.owners.as_ref()?.owner(ends);
+        let owners = self.owners.as_ref().filter(|it| it.know_of(stream))?;
+        let owner = owners.owner(ends);
         let owner = owner.inspect_err(|error| {
             tracing::debug!(%error, "cannot find out whose connection it is");
         });
@@ -140,8 +156,8 @@ impl fmt::Display for Untold {
             Self::SocketOwners(cause) => write!(
                 formatter,
                 "there are rules about users on TCP, and the kernel does not say who is connected \
-                 ({cause}); allow netlink sockets (`AF_NETLINK` in RestrictAddressFamilies= of the \
-                 unit), or take `user` out of rules with `token` or `tcp`"
+                 ({cause}); with systemd, start credd-diag.socket, or else allow netlink sockets \
+                 (`AF_NETLINK` in RestrictAddressFamilies= of the unit), or take `user` out of rules with `token` or `tcp`"
             ),
             Self::Processes => formatter.write_str(
                 "there are rules by executable, unit or container, and this kernel does not say \

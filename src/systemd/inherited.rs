@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use crate::environment::Environment;
 use crate::os::descriptors;
 use crate::os::init;
+use crate::os::sock_diag;
 
 /// Who comes in by a TCP socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct UnixSocket {
 pub struct Inherited {
     pub tcp: Vec<TcpSocket>,
     pub unix: Vec<UnixSocket>,
+    /// By which the kernel tells whose a TCP connection is (`FileDescriptorName=sock-diag`).
+    pub sock_diag: Option<OwnedFd>,
     stored: Vec<(String, OwnedFd)>,
 }
 
@@ -90,12 +93,12 @@ impl fmt::Display for Unusable {
             Self::Unknown(name) => write!(
                 formatter,
                 "it calls a socket `{name}`, which credd does not know; say what it is for by \
-                 FileDescriptorName= in its .socket unit: `http`, `imds`, `unix`, `admin`, or \
-                 `unix-NAME` for [serve.unix.NAME]"
+                 FileDescriptorName= in its .socket unit: `http`, `imds`, `unix`, `admin`, `sock-diag`, \
+                 or `unix-NAME` for [serve.unix.NAME]"
             ),
             Self::Other { name, expected } => write!(
                 formatter,
-                "what it calls `{name}` is not {expected}; correct ListenStream= or \
+                "what it calls `{name}` is not {expected}; correct its Listen…= or \
                  FileDescriptorName= in its .socket unit"
             ),
         }
@@ -144,6 +147,9 @@ impl Inherited {
             match (Door::called(&name), is_socket) {
                 (Some(Door::Tcp(door)), _) => inherited.tcp.push(tcp(door, descriptor, name)?),
                 (Some(Door::Unix(door)), _) => inherited.unix.push(unix(door, descriptor, name)?),
+                (None, true) if name == SOCK_DIAG => {
+                    inherited.sock_diag = Some(diagnosing(descriptor, name)?);
+                }
                 (None, true) => return Err(Unusable::Unknown(name)),
                 (None, false) => inherited.stored.push((name, descriptor)),
             }
@@ -179,6 +185,18 @@ fn names(environment: &Environment, own: u32) -> Result<Vec<String>, Unusable> {
         ));
     }
     Ok(names.into_iter().take(count).collect())
+}
+
+const SOCK_DIAG: &str = "sock-diag";
+
+fn diagnosing(descriptor: OwnedFd, name: String) -> Result<OwnedFd, Unusable> {
+    if sock_diag::is_sock_diag(&descriptor) {
+        return Ok(descriptor);
+    }
+    Err(Unusable::Other {
+        name,
+        expected: "a netlink socket of the family inet-diag",
+    })
 }
 
 enum Door {

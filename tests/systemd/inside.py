@@ -134,6 +134,8 @@ def problems(report):
     expected = {"GetSessionToken": 1, "AssumeRole": len(ROLES)}
     if report["sts"]["actions"] != expected or report["sts"]["rejected"]:
         yield f"STS was asked {report['sts']}"
+    if "403" not in str(report["stranger"]):
+        yield f"a stranger was answered {report['stranger']}"
     yield from report["journal"]["problems"]
     yield from report["secrets"]
 
@@ -144,6 +146,7 @@ def main():
     try:
         install()
         interruptions(report)
+        report["stranger"] = rig.stranger()
         report["sts"] = rig.judged()
         report["journal"] = rig.journal()
         report["exposure"] = rig.run("systemd-analyze", "security", "--no-pager", "credd.service")

@@ -118,7 +118,7 @@ mfa-serial = "{SERIAL}"
 {endpoint}
 
 [[allow]]
-caller = {{ user = "app" }}
+caller = {{ user = "app", tcp = "without-token" }}
 identity = {json.dumps(roles)}
 """
     for role in roles:
@@ -170,6 +170,15 @@ class Load:
             kind["keys"] = sorted({*kind["keys"], *seen["keys"]})
             kind["examples"] += seen["examples"]
         return kinds
+
+
+def stranger():
+    """What credd answers another user who shows no token."""
+    fetch = "import sys, urllib.request as r; r.urlopen(sys.argv[1])"
+    url = variables()["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+    asked = subprocess.run([sys.executable, "-c", fetch, url], user="nobody", text=True,
+                           capture_output=True)
+    return asked.stderr.strip().splitlines()[-1:]
 
 
 class Squatter:

@@ -21,7 +21,7 @@ if "port" in report:
     port = report["port"]
     print(f"port: free at {len(port['taken'])} of {port['tries']} tries,"
           f" at most {1000 * port['longest']:.1f} ms apart")
-for key in ["sts", "exposure", "journal"]:
+for key in ["stranger", "sts", "exposure", "journal"]:
     if key in report:
         print(f"{key}: {report[key]}")
 for problem in report["problems"] if isinstance(report["problems"], list) else [report["problems"]]:

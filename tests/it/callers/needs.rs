@@ -12,6 +12,7 @@ use credd::environment::Environment;
 use credd::identity::IdentityName;
 use credd::random::SystemDraws;
 use credd::serve::{Config as ServeConfig, Untold, Witness};
+use credd::systemd::Inherited;
 
 use super::{ALICE, as_user, inside, is_root, on_unix, rule, user};
 use crate::serving::skipped;
@@ -99,7 +100,9 @@ fn rules_by_unit_take_a_proc_in_which_others_can_be_seen() {
 
 /// Refuses one address family, as `RestrictAddressFamilies=` does, and runs a program.
 const WITHOUT_NETLINK: &str = r"
-import ctypes, os, platform, struct, sys
+import ctypes, os, platform, socket, struct, sys
+os.dup2(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4).detach(), 3) # NETLINK_SOCK_DIAG
+os.set_inheritable(3, True) # where it was 3 before
 SOCKET = {'x86_64': 41, 'aarch64': 198}[platform.machine()]
 LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
 ALLOW, AFNOSUPPORT = 0x7fff0000, 0x00050000 | 97
@@ -118,8 +121,8 @@ os.execv(sys.argv[1], sys.argv[1:])
 ";
 
 #[tokio::test]
-async fn without_netlink_a_daemon_starts_only_if_no_rule_needs_it() {
-    let test = "callers::needs::without_netlink_a_daemon_starts_only_if_no_rule_needs_it";
+async fn without_netlink_a_daemon_starts_only_if_no_rule_needs_it_or_it_is_handed_over() {
+    let test = "callers::needs::without_netlink_a_daemon_starts_only_if_no_rule_needs_it_or_it_is_handed_over";
     if Command::new("python3").arg("--version").output().is_err() {
         skipped("needs python3");
         return;
@@ -129,7 +132,15 @@ async fn without_netlink_a_daemon_starts_only_if_no_rule_needs_it() {
     if !inside::is(test, python) {
         return;
     }
-    let start = async |caller, http: &[&str]| {
+    // As systemd hands over the socket of credd-diag.socket.
+    let handed = [
+        ("LISTEN_PID", std::process::id().to_string()),
+        ("LISTEN_FDS", "1".to_owned()),
+        ("LISTEN_FDNAMES", "sock-diag".to_owned()),
+    ];
+    let handed = handed.map(|(name, value)| (name.to_owned(), value));
+    let handed = Inherited::of(&handed.into_iter().collect()).unwrap();
+    let start = async |caller, http: &[&str], inherited| {
         let folder = tempfile::tempdir().unwrap();
         let parts = Parts {
             config: Config {
@@ -144,7 +155,7 @@ async fn without_netlink_a_daemon_starts_only_if_no_rule_needs_it() {
             runtime_directory: folder.path().join("run"),
             config_file: None,
             confinement: credd::daemon::sandbox::Confinement::default(),
-            inherited: credd::systemd::Inherited::default(),
+            inherited,
             is_on_ec2: false,
             clock: Arc::new(SystemClock::new()),
             draws: |_| Box::new(SystemDraws),
@@ -156,17 +167,16 @@ async fn without_netlink_a_daemon_starts_only_if_no_rule_needs_it() {
         started
     };
     let local = ["127.0.0.1:0"];
-    let error = start(user(ALICE), &local).await.unwrap_err();
+    let none = Inherited::default;
+    let error = start(user(ALICE), &local, none()).await.unwrap_err();
     assert!(
         matches!(error, StartError::Callers(Untold::SocketOwners(_))),
         "{error:?}"
     );
     let said = error.to_string();
-    assert!(
-        said.contains("`AF_NETLINK` in RestrictAddressFamilies="),
-        "{said}"
-    );
+    assert!(said.contains("start credd-diag.socket"), "{said}");
     // Nobody can come by TCP.
-    start(user(ALICE), &[]).await.unwrap();
-    start(on_unix(), &local).await.unwrap();
+    start(user(ALICE), &[], none()).await.unwrap();
+    start(on_unix(), &local, none()).await.unwrap();
+    start(user(ALICE), &local, handed).await.unwrap();
 }
