@@ -134,17 +134,25 @@ def ecs_container(definition, image, more, command):
         options += ["--volume", f"{mount['sourceVolume']}:{mount['containerPath']}{mode}"]
     if "entryPoint" in definition:
         entry, *rest = definition["entryPoint"]
+        # Where an app's image has it; this one's /usr is the host's.
+        entry = entry.replace("/usr/local/bin/credd", "/credd")
         options += ["--entrypoint", entry]
         command = [*rest, *command]
     return Container(definition["name"], image, options + more, command)
 
 
-def ecs(sts):
-    """The task definition for Fargate."""
-    with open(os.path.join(DEPLOY, "ecs/fargate.json")) as file:
-        containers = {it["name"]: it for it in json.load(file)["containerDefinitions"]}
-    program = containers["credd-program"]
-    ecs_container(program, CREDD, [], program["command"]).result()
+def ecs(launch_type, sts):
+    """The task definition for Fargate, or for EC2."""
+    with open(os.path.join(DEPLOY, f"ecs/{launch_type}.json")) as file:
+        task = json.load(file)
+    containers = {it["name"]: it for it in task["containerDefinitions"]}
+    for volume in task["volumes"]:
+        docker = volume.get("dockerVolumeConfiguration", {})
+        options = [f"--opt={name}={value}" for name, value in docker.get("driverOpts", {}).items()]
+        run("volume", "create", *options, volume["name"])
+    program = containers.get("credd-program")
+    if program:
+        ecs_container(program, CREDD, [], program["command"]).result()
     credd = containers["credd"]
     # Both names are this host's: one is in a file, one is known to a server alone.
     more = ["--env", f"AWS_ENDPOINT_URL_STS={sts}", "--env", "CREDD_LOG=debug"]
@@ -155,13 +163,12 @@ def ecs(sts):
 
 
 def ecs_by_each_name():
-    for way in ("by-dns", "by-hosts"):
-        containers, sidecar = ecs(f"http://sts.{way}.test:4566")
-        say(f"ECS: every identity is served, with STS found {way.replace('-', ' ')}")
+    for launch_type, way in (("fargate", "by-dns"), ("ec2", "by-hosts")):
+        containers, sidecar = ecs(launch_type, f"http://sts.{way}.test:4566")
+        say(f"ECS, {launch_type}: every identity is served, with STS found {way.replace('-', ' ')}")
         sidecar_health = run("healthcheck", "run", "credd", check=False).returncode
         expect("podman healthcheck run", sidecar_health, 0)
-        if way == "by-dns":
-            ecs_apps(containers)
+        ecs_apps(containers)
         sidecar.stop()
         run("volume", "rm", "--force", "credd", "credd-program")
 
@@ -174,7 +181,7 @@ def ecs_apps(containers):
         app = ecs_container(containers[name], APP, ["--read-only"], APP_COMMAND)
         expect(f"ECS: boto3 in {name}, by credd exec", app.result(), f"container-role {key} {user}")
     # What is not its own it does not get.
-    other = dict(containers["mail"], entryPoint=["/program/credd", "exec", "orders", "--"])
+    other = dict(containers["mail"], entryPoint=containers["orders"]["entryPoint"])
     app = ecs_container(other, APP, ["--read-only"], APP_COMMAND)
     done = run(*app.words("--rm"), check=False)
     expect("ECS: mail asks for orders", (done.returncode, "AccessDenied" in done.stderr), (1, True))
