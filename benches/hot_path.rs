@@ -18,7 +18,7 @@ use credd::authz::{
 };
 use credd::aws::formats;
 use credd::challenge::{Challenges, UsedCodes};
-use credd::clock::{Clock, SharedClock, SystemClock, Timestamp};
+use credd::clock::{BootInstant, Clock, SharedClock, SystemClock, Timestamp};
 use credd::credentials::{AccessKeyId, Credentials, Principal, Provided, Renewal, Warnings};
 use credd::identity::IdentityName;
 use credd::metrics::{Code, ListenerCounts};
@@ -124,14 +124,27 @@ fn audit_event(bencher: Bencher<'_, '_>, which: &str) {
     });
 }
 
+/// A look at the process behind a Unix socket, as at a request 100 ms after the last one.
+#[divan::bench(args = FACTS)]
+fn look(bencher: Bencher<'_, '_>, facts: &str) {
+    let runtime = runtime();
+    let policy = Arc::new(by_facts(facts));
+    let (_client, _server, peer) = unix_pair(&runtime);
+    let mut elapsed = Duration::ZERO;
+    bencher.bench_local(|| {
+        elapsed += Duration::from_millis(100);
+        peer.caller(&policy, BootInstant::since_boot(elapsed))
+    });
+}
+
 /// Finding out who asks on a Unix socket, and the decision about that, as at each request.
 #[divan::bench(args = FACTS)]
 fn decision_on_unix(bencher: Bencher<'_, '_>, facts: &str) {
     let runtime = runtime();
-    let policy = by_facts(facts);
+    let (clock, policy) = (SystemClock::new(), Arc::new(by_facts(facts)));
     let (_client, _server, peer) = unix_pair(&runtime);
     bencher.bench_local(|| {
-        let caller = peer.caller(&policy);
+        let caller = peer.caller(&policy, clock.boot());
         let decision = policy.decide(&caller, &Presented::Nothing, black_box(None));
         assert!(matches!(decision, Decision::Allow(_)) && peer.is_there());
     });
@@ -230,7 +243,7 @@ impl Served {
             terms: InForce::new(Terms {
                 identities: BTreeMap::from([(reader.identity().clone(), reader)]),
                 links: BTreeMap::new(),
-                policy,
+                policy: Arc::new(policy),
                 admins: Admins {
                     owner: 1000,
                     group: None,

@@ -107,7 +107,7 @@ pub struct ReloadReport {
     pub unresolved: Vec<Unresolved>,
     pub listeners: ListenerChanges,
     pub tokens: TokenChanges,
-    /// What else is other than before: `rules`, `limits`, `imds`, `mfa`, `audit`.
+    /// What else is other than before: `rules`, `limits`, `imds`, `metrics`, `mfa`, `audit`.
     pub settings: Vec<String>,
 }
 

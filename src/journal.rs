@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -23,10 +23,6 @@ pub struct Journal {
 }
 
 impl Journal {
-    pub fn is_there(path: &Path) -> bool {
-        UnixDatagram::unbound().is_ok_and(|socket| socket.connect(path).is_ok())
-    }
-
     /// Fails where nobody listens.
     pub fn open(path: PathBuf) -> io::Result<Self> {
         UnixDatagram::unbound()?.connect(&path).map_err(|error| {
@@ -44,8 +40,17 @@ impl Journal {
         self.socket.set_write_timeout(patience)
     }
 
-    /// Waits while journald has no room, for ever unless told otherwise.
-    pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
+    /// Sends what `datagram` makes with all fields or, where that is too large, without them: the
+    /// message alone tells all that they do. Waits while journald has no room, for ever unless told
+    /// otherwise.
+    pub fn send(&self, datagram: impl Fn(bool) -> Vec<u8>) -> io::Result<()> {
+        match self.send_whole(&datagram(true)) {
+            Err(error) if is_too_large(&error) => self.send_whole(&datagram(false)),
+            outcome => outcome,
+        }
+    }
+
+    fn send_whole(&self, datagram: &[u8]) -> io::Result<()> {
         loop {
             match self.socket.send_to(datagram, &self.path) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

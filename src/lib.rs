@@ -32,7 +32,8 @@
 //! | 11 | [`retry`] | how long to wait before the next attempt |
 //! |    | [`secret_place`] | where a secret that a config names is kept |
 //! | 12 | [`clock`] [`environment`] [`random`] | what differs from run to run, and is handed in |
-//! | 13 | [`secret`] | a text that is wiped, and not shown |
+//! | 13 | [`printable`] | what others say, made fit to be shown |
+//! |    | [`secret`] | a text that is wiped, and not shown |
 //! | 14 | [`os`] | what only the operating system can do |
 //!
 //! # Tasks
@@ -153,6 +154,7 @@ pub mod clock;
 pub mod environment;
 pub mod random;
 
+pub mod printable;
 pub mod secret;
 
 pub mod os;

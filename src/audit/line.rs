@@ -6,6 +6,7 @@ use std::io::Write;
 use super::coalescer::WINDOW;
 use super::event::{Caller, Decision, Event, KeyTail, RequestId};
 use crate::clock::Timestamp;
+use crate::printable::is_hidden;
 
 /// One decision, or several that are alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,13 +162,7 @@ fn precise(instant: Timestamp) -> Value<'static> {
     Value::Text(instant.precise().into())
 }
 
-/// Without what breaks lines, moves cursors, or shows text in another order than it has.
 fn printable(text: &str) -> Cow<'_, str> {
-    let is_hidden = |letter: char| {
-        letter.is_control()
-            || matches!(letter, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}')
-            || matches!(letter, '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}')
-    };
     if text.contains(is_hidden) {
         text.replace(is_hidden, "\u{FFFD}").into()
     } else {

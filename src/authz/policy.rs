@@ -244,26 +244,25 @@ impl Policy {
         caller: &Caller,
         presented: &Presented,
     ) -> Result<Option<Grant>, Reason> {
-        let mut only: Option<&IdentityName> = None;
+        let mut first: Option<(&Rule, &IdentityName)> = None;
+        let mut default = None;
         let mut are_several = false;
-        let mut has_default = false;
         for rule in self.admitting(caller, presented) {
             for identity in self.opened(rule) {
-                are_several |= only.is_some_and(|only| only != identity);
-                has_default |= identity.is_default();
-                only = Some(identity);
+                let (_, only) = first.get_or_insert((rule, identity));
+                are_several |= *only != identity;
+                if identity.is_default() {
+                    default.get_or_insert((rule, identity));
+                }
             }
         }
-        let Some(only) = only else { return Ok(None) };
-        let default = IdentityName::default();
-        let meant = match (are_several, has_default) {
-            (false, _) => only,
-            (true, true) => &default,
-            (true, false) => return Err(Reason::NoIdentityNamed),
+        let Some(only) = first else { return Ok(None) };
+        let (rule, meant) = match default {
+            _ if !are_several => only,
+            Some(default) => default,
+            None => return Err(Reason::NoIdentityNamed),
         };
-        Ok(self
-            .admitting(caller, presented)
-            .find_map(|rule| self.grant(rule, meant.as_str())))
+        Ok(self.grant(rule, meant.as_str()))
     }
 
     fn opened<'a>(&'a self, rule: &'a Rule) -> impl Iterator<Item = &'a IdentityName> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::caller::{Caller, Facts, ListenerName, Transport};
+use super::caller::{Caller, Facts, ListenerName, Process, Transport};
 use super::tokens::{Bearer, Presented};
 use crate::identity::IdentityName;
 
@@ -65,78 +65,61 @@ pub struct Conditions {
 /// One of the conditions, by the key that the config has for it.
 pub type Key = &'static str;
 
-impl Conditions {
-    /// Each condition, and whether it is met.
-    fn each(&self, caller: &Caller, presented: &Presented) -> [(Key, bool); 8] {
+/// Whether a caller who presents that meets one condition, or there is no such condition.
+type Check = fn(&Conditions, &Caller, &Presented) -> bool;
+
+/// All of them, those first that most callers fail.
+const CHECKS: [(Key, Check); 8] = [
+    ("listener", |wanted, caller, _| match &wanted.listener {
+        Some(listener) => *listener == caller.listener,
+        None => !caller.listener.is_own(),
+    }),
+    ("user", |wanted, caller, _| {
         let user = caller.user.as_ref();
-        let process = caller.process.as_ref();
+        let is_it = |uid| user.is_some_and(|user| user.uid == uid);
+        wanted.user.is_none_or(is_it)
+    }),
+    ("group", |wanted, caller, _| {
+        let user = caller.user.as_ref();
+        let is_in = |group| user.is_some_and(|user| user.is_in(group));
+        wanted.group.is_none_or(is_in)
+    }),
+    ("token", |wanted, _, presented| {
         let token = match presented {
             Presented::Bearer(Bearer::Token(name)) => Some(name),
             _ => None,
         };
-        let needs = |wanted: bool, is_met: bool| !wanted || is_met;
-        [
-            (
-                "listener",
-                match &self.listener {
-                    Some(listener) => *listener == caller.listener,
-                    None => !caller.listener.is_own(),
-                },
-            ),
-            (
-                "user",
-                self.user
-                    .is_none_or(|uid| user.is_some_and(|user| user.uid == uid)),
-            ),
-            (
-                "group",
-                self.group
-                    .is_none_or(|group| user.is_some_and(|user| user.is_in(group))),
-            ),
-            (
-                "token",
-                needs(self.token.is_some(), self.token.as_ref() == token),
-            ),
-            (
-                "tcp",
-                caller.transport == Transport::Unix
-                    || self.token.is_some()
-                    || self.tcp_without_token,
-            ),
-            (
-                "unit",
-                needs(
-                    self.unit.is_some(),
-                    process.is_some_and(|process| process.unit == self.unit),
-                ),
-            ),
-            (
-                "container",
-                needs(
-                    self.container.is_some(),
-                    process.is_some_and(|process| process.container == self.container),
-                ),
-            ),
-            (
-                "executable",
-                needs(
-                    self.executable.is_some(),
-                    process.is_some_and(|process| process.executable == self.executable),
-                ),
-            ),
-        ]
-    }
+        wanted.token.is_none() || wanted.token.as_ref() == token
+    }),
+    ("tcp", |wanted, caller, _| {
+        caller.transport == Transport::Unix || wanted.token.is_some() || wanted.tcp_without_token
+    }),
+    ("unit", |wanted, caller, _| {
+        let process = caller.process.as_ref();
+        wanted.unit.is_none() || process.is_some_and(|process| process.unit == wanted.unit)
+    }),
+    ("container", |wanted, caller, _| {
+        let process = caller.process.as_ref();
+        let is_it = |process: &Process| process.container == wanted.container;
+        wanted.container.is_none() || process.is_some_and(is_it)
+    }),
+    ("executable", |wanted, caller, _| {
+        let process = caller.process.as_ref();
+        let is_it = |process: &Process| process.executable == wanted.executable;
+        wanted.executable.is_none() || process.is_some_and(is_it)
+    }),
+];
 
+impl Conditions {
     pub(super) fn are_met(&self, caller: &Caller, presented: &Presented) -> bool {
-        self.each(caller, presented)
-            .iter()
-            .all(|(_, is_met)| *is_met)
+        let mut checks = CHECKS.iter();
+        checks.all(|(_, is_met)| is_met(self, caller, presented))
     }
 
     /// The keys of those that are not met.
     pub(super) fn unmet(&self, caller: &Caller, presented: &Presented) -> Vec<Key> {
-        let each = self.each(caller, presented);
-        let unmet = each.iter().filter(|(_, is_met)| !is_met);
+        let unmet = CHECKS.iter();
+        let unmet = unmet.filter(|(_, is_met)| !is_met(self, caller, presented));
         unmet.map(|(key, _)| *key).collect()
     }
 

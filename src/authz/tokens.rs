@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::sync::{Arc, LazyLock, Weak};
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::hmac;
+use aws_lc_rs::digest::{self, SHA256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
@@ -57,7 +57,7 @@ pub fn new_token() -> Secret {
 /// All tokens that are valid now: not their texts, but what a key that ends with this process makes
 /// of them.
 pub struct Tokens {
-    key: hmac::Key,
+    key: Zeroizing<[u8; KEY]>,
     /// Looked up by place. The first is what an absent token means, the second an unknown one.
     valid: ArcSwap<Vec<Token>>,
     /// Told whenever one more is valid.
@@ -70,7 +70,7 @@ struct Token {
     meaning: Arc<Presented>,
 }
 
-/// The HMAC-SHA-256 of a token, in words, which are compared faster than bytes.
+/// The SHA-256 of the key and a token, in words, which are compared faster than bytes.
 type Tag = [u64; 4];
 
 impl Default for Tokens {
@@ -82,7 +82,7 @@ impl Default for Tokens {
         };
         let valid = vec![nobodys(Presented::Nothing), nobodys(Presented::Unknown)];
         Self {
-            key: hmac::Key::new(hmac::HMAC_SHA256, &random::bytes::<32>()),
+            key: Zeroizing::new(random::bytes()),
             valid: ArcSwap::from_pointee(valid),
             leased: watch::Sender::default(),
         }
@@ -144,45 +144,43 @@ impl Tokens {
     }
 
     fn tag(&self, token: Option<&[u8]>) -> Tag {
-        words(hmac::sign(&self.key, &*padded(token)).as_ref())
+        words(digest::digest(&SHA256, &*keyed(&self.key, token)).as_ref())
     }
 }
+
+/// Bytes of the key.
+const KEY: usize = 32;
 
 /// Digits in a token.
 const LENGTH: usize = 2 * ENTROPY;
 
-/// The beginning of `token`, as long as a token is, and its length, which none has that is absent.
-/// As many bytes are read for each, from here or there, so that short, long and absent ones take
-/// as long as others.
-fn padded(token: Option<&[u8]>) -> Zeroizing<[u8; LENGTH + WORD]> {
+/// What is hashed: `key`, the beginning of `token`, as long as a token is, and its length, which
+/// none has that is absent. A shorter one is filled up with its last byte, so that short, long and
+/// absent ones take as long as others.
+///
+/// All are of one length, so that none is the beginning of another: a plain hash will do, for less
+/// than half of what HMAC costs.
+fn keyed(key: &[u8; KEY], token: Option<&[u8]>) -> Zeroizing<[u8; KEY + LENGTH + WORD]> {
     let is_there = usize::from(token.is_some());
     let token = token.unwrap_or_default();
-    let length = token.len();
     let source = if token.is_empty() { &NOTHING } else { token };
     let last = source.len() - 1;
-    let byte = |place: usize| {
-        let read = source.get(place.min(last)).copied().unwrap_or_default();
-        // All ones within the token, all zeros beyond it: by the sign of their difference, since
-        // lengths stay far below half of what a word holds.
-        let mask = place.wrapping_sub(length).cast_signed() >> (usize::BITS - 1);
-        u64::from(read) & mask.cast_unsigned() as u64
-    };
-    let mut padded = Zeroizing::new([0; LENGTH + WORD]);
-    let (words, _) = padded.as_chunks_mut::<WORD>();
-    for (index, word) in words.iter_mut().take(LENGTH / WORD).enumerate() {
-        let bytes = (0..WORD).map(|of_word| byte(WORD * index + of_word) << (8 * of_word));
-        *word = bytes.fold(0, |value, byte| value | byte).to_le_bytes();
+    let mut keyed = Zeroizing::new([0; KEY + LENGTH + WORD]);
+    let (start, rest) = keyed.split_at_mut(KEY);
+    let (digits, length) = rest.split_at_mut(LENGTH);
+    start.copy_from_slice(key);
+    for (place, digit) in digits.iter_mut().enumerate() {
+        *digit = source.get(place.min(last)).copied().unwrap_or_default();
     }
-    if let Some(word) = words.last_mut() {
-        *word = ((length | is_there.wrapping_sub(1)) as u64).to_le_bytes();
-    }
-    padded
+    let is_absent = is_there.wrapping_sub(1);
+    length.copy_from_slice(&((token.len() | is_absent) as u64).to_le_bytes());
+    keyed
 }
 
 /// What is read of a token that is not there.
 static NOTHING: [u8; 1] = [0];
 
-/// Bytes that are written at once.
+/// Bytes of the length.
 const WORD: usize = 8;
 
 fn words(tag: &[u8]) -> Tag {

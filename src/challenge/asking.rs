@@ -28,12 +28,12 @@ impl Challenge {
         }
     }
 
-    /// Lets another identity that uses the session stand for it, too.
-    pub fn share_with(&self, identity: &IdentityName) {
-        let mut desks = self.challenges.desks();
-        let desk = desks.desk(self.desk);
-        if let Some(desk) = desk.filter(|desk| !desk.is_called(identity.as_str())) {
-            desk.shared_by.push(identity.clone());
+    /// Lets an identity that uses the session stand for it, for as long as it does.
+    pub fn share_with(self: Arc<Self>, identity: &IdentityName) -> Share {
+        self.challenges.enter(self.desk, identity);
+        Share {
+            challenge: self,
+            identity: identity.clone(),
         }
     }
 
@@ -91,6 +91,30 @@ impl Challenge {
 impl Drop for Challenge {
     fn drop(&mut self) {
         self.challenges.close(self.desk);
+    }
+}
+
+/// One identity's part in a challenge.
+#[derive(Debug)]
+pub struct Share {
+    challenge: Arc<Challenge>,
+    identity: IdentityName,
+}
+
+impl std::ops::Deref for Share {
+    type Target = Challenge;
+
+    fn deref(&self) -> &Challenge {
+        &self.challenge
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let Challenge {
+            challenges, desk, ..
+        } = &*self.challenge;
+        challenges.leave(*desk, &self.identity);
     }
 }
 

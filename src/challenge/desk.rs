@@ -70,8 +70,9 @@ pub(super) struct DeskNumber(u64);
 
 pub(super) struct Desk {
     pub(super) subject: Subject,
-    /// Others that use the same session.
-    pub(super) shared_by: Vec<IdentityName>,
+    /// Those that use the session, as often as they do: a reload may begin one anew before it ends
+    /// the one before.
+    users: Vec<IdentityName>,
     pub(super) told: Told,
     pending_since: Option<Timestamp>,
     pub(super) turn: Turn,
@@ -123,7 +124,7 @@ impl Challenges {
         let arrival = Arc::new(Notify::new());
         let desk = Desk {
             subject,
-            shared_by: Vec::new(),
+            users: Vec::new(),
             told: Told::default(),
             pending_since: None,
             turn: Turn::Free,
@@ -170,6 +171,18 @@ impl Challenges {
     pub(super) fn desks(&self) -> MutexGuard<'_, Desks> {
         // Nothing that is done under the lock can panic half-way.
         self.desks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn enter(&self, desk: DeskNumber, user: &IdentityName) {
+        if let Some(desk) = self.desks().desk(desk) {
+            desk.users.push(user.clone());
+        }
+    }
+
+    pub(super) fn leave(&self, desk: DeskNumber, user: &IdentityName) {
+        if let Some(desk) = self.desks().desk(desk) {
+            desk.leave(user);
+        }
     }
 
     pub(super) fn ask(&self, desk: DeskNumber, now: Timestamp, ends: Option<Timestamp>) {
@@ -289,11 +302,34 @@ impl Desk {
     fn open(&self) -> Open {
         Open {
             subject: self.subject.clone(),
-            shared_by: self.shared_by.clone(),
+            shared_by: self.shared_by(),
             pending_since: self.pending_since,
             ends: self.told.ends(),
             is_being_tried: !matches!(self.turn, Turn::Free),
             last: self.last.clone(),
+        }
+    }
+
+    /// Once each, in the order in which they came.
+    fn shared_by(&self) -> Vec<IdentityName> {
+        let mut others = Vec::new();
+        for user in &self.users {
+            if *user != self.subject.identity && !others.contains(user) {
+                others.push(user.clone());
+            }
+        }
+        others
+    }
+
+    /// Whoever has gone is not asked for any more: another that stays is.
+    fn leave(&mut self, user: &IdentityName) {
+        if let Some(place) = self.users.iter().position(|it| it == user) {
+            self.users.remove(place);
+        }
+        if let Some(first) = self.users.first()
+            && !self.users.contains(&self.subject.identity)
+        {
+            self.subject.identity = first.clone();
         }
     }
 
@@ -304,7 +340,7 @@ impl Desk {
 
     /// Whether a person may mean it by that.
     pub(super) fn is_called(&self, name: &str) -> bool {
-        let mut names = std::iter::once(&self.subject.identity).chain(&self.shared_by);
+        let mut names = std::iter::once(&self.subject.identity).chain(&self.users);
         self.subject.serial == name || names.any(|it| it.as_str() == name)
     }
 

@@ -15,7 +15,7 @@ mod totp;
 mod used;
 mod warnings;
 
-pub use asking::{Answered, Challenge};
+pub use asking::{Answered, Challenge, Share};
 pub use automatic::{automatic, until_next_step};
 pub use code::{InvalidCode, MfaCode};
 pub use desk::{Announcement, Challenges, LastAnswer, Open};

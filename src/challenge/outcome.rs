@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::identity::IdentityName;
+use crate::printable;
 
 /// Whose code it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -224,8 +225,5 @@ fn listed(
 /// 1000 characters, and for what was asked and what to do about it around that.
 pub(super) fn printable(text: &str) -> String {
     const LONGEST: usize = 1500;
-    text.chars()
-        .take(LONGEST)
-        .map(|it| if it.is_control() { ' ' } else { it })
-        .collect()
+    printable::line(text, LONGEST)
 }

@@ -13,6 +13,7 @@ use super::sdk_environment::{FULL_URI, TOKEN, TOKEN_FILE};
 use crate::api;
 use crate::aws::profile_file::{DEFAULT_PROFILE, OTHER_SOURCES, Profiles};
 use crate::environment::Environment;
+use crate::printable;
 
 /// All that an SDK would look at.
 pub(super) struct Client<'a> {
@@ -370,9 +371,7 @@ fn credentials(profiles: &Profiles, name: &str) -> Option<&'static str> {
 }
 
 fn printable(text: &str) -> String {
-    let text = text.chars().take(128);
-    text.map(|it| if it.is_control() { ' ' } else { it })
-        .collect()
+    printable::line(text, 128)
 }
 
 #[cfg(test)]

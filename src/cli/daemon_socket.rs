@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{Failed, Place};
 use crate::api;
-use crate::aws::formats::Answer;
+use crate::aws::formats::{Answer, error_message};
 use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::daemon::runtime_directory;
@@ -204,12 +204,12 @@ pub(super) fn successful(response: Response) -> Result<Response, Failed> {
     if response.status.is_success() {
         return Ok(response);
     }
-    Err(Failed::new(refusal(&response.body, response.status)))
+    Err(Failed::refused(refusal(&response.body, response.status)))
 }
 
-/// What a refusal says.
+/// What a refusal says to a person; its code is for programs.
 pub(super) fn refusal(body: &[u8], status: StatusCode) -> String {
-    crate::aws::formats::error_text(body).unwrap_or_else(|| format!("the daemon answered {status}"))
+    error_message(body).unwrap_or_else(|| format!("the daemon answered {status}"))
 }
 
 pub(super) fn parse<T: DeserializeOwned>(response: &Response) -> Result<T, Failed> {

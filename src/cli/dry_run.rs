@@ -18,15 +18,23 @@ use crate::identity::IdentityName;
 use crate::os::host::is_ec2_instance;
 use crate::os::process;
 use crate::providers::Surroundings;
-use crate::providers::chain::INSTANCE_ADVICE;
+use crate::providers::chain::{INSTANCE_ADVICE, Link};
 use crate::providers::sts::Sts;
 use crate::providers::survey::{Surveyed, Surveyor, chosen, rests_on_long_lived_keys};
 use crate::pulse::Pulse;
 use crate::random::SystemDraws;
 use crate::refresh::{Identities, Ledger, Parts, SnapshotReader};
+use crate::secret_place::SecretPlace;
 
 /// For everything: a person waits.
 const TIME: Duration = Duration::from_secs(30);
+
+/// What systemd keeps for a unit is in its folder below `/run/credentials` (systemd.exec(5)), which
+/// root can read while the unit runs.
+const ELSEWHERE: &str = "to try those as well, while credd runs: sudo env \
+    CREDENTIALS_DIRECTORY=/run/credentials/credd.service credd check --dry-run; before that: the same \
+    command by `sudo systemd-run --pipe --wait`, with the unit's LoadCredentialEncrypted= or \
+    LoadCredential= as --property";
 
 /// What came of one identity.
 enum Resolved {
@@ -37,12 +45,20 @@ enum Resolved {
     },
     /// Only a person can go on. The config is good as far as that.
     NeedsPerson(String),
+    /// It cannot be seen from here.
+    NotTried(String),
     Failed(String),
 }
 
 pub(super) fn run(config: Config, environment: Environment) -> Outcome {
     process::hide_memory();
     let resolved = block_on(async { Ok(resolve(config, environment).await) })?;
+    if resolved
+        .values()
+        .any(|it| matches!(it, Resolved::NotTried(_)))
+    {
+        output::note(ELSEWHERE);
+    }
     let width = resolved.keys().map(|name| name.as_str().len()).max();
     let width = width.unwrap_or(0);
     let has_failed = |it: &Resolved| matches!(it, Resolved::Failed(_));
@@ -55,6 +71,7 @@ pub(super) fn run(config: Config, environment: Environment) -> Outcome {
         let said = match resolved {
             Resolved::As { arn, source } => format!("{arn} ({source})"),
             Resolved::NeedsPerson(why) => format!("needs a person: {why}"),
+            Resolved::NotTried(why) => format!("not tried: {why}"),
             Resolved::Failed(why) => format!("failed: {why}"),
         };
         let name = name.as_str();
@@ -94,6 +111,11 @@ async fn resolve(config: Config, environment: Environment) -> BTreeMap<IdentityN
     let surroundings = here(&config, environment, Arc::clone(&clock));
     let mut identities = config.identities;
     let mut resolved = BTreeMap::new();
+    for (name, secret) in resting_on_the_unit(&identities, &surroundings.environment) {
+        let why = format!("it rests on {secret}, which systemd gives to credd's unit alone");
+        identities.remove(&name);
+        resolved.insert(name, Resolved::NotTried(why));
+    }
     // Found out beforehand, so that no code is spent on a look.
     let surveyor = Surveyor::new(identities.clone(), surroundings.clone());
     for (name, surveyed) in surveyor.survey(identities.keys()).await {
@@ -133,6 +155,31 @@ async fn resolve(config: Config, environment: Environment) -> BTreeMap<IdentityN
         () = keep(to_run) => {}
     }
     resolved
+}
+
+/// Those that take a secret which systemd hands to a unit, and not to this process, or that are
+/// derived from such.
+fn resting_on_the_unit(
+    identities: &BTreeMap<IdentityName, Vec<Link>>,
+    environment: &Environment,
+) -> BTreeMap<IdentityName, SecretPlace> {
+    let mut resting: BTreeMap<IdentityName, SecretPlace> = BTreeMap::new();
+    // As deep as identities are derived from each other.
+    loop {
+        let before = resting.len();
+        for (name, links) in identities {
+            let of_link = |link: &Link| {
+                let own = link.key_places().find(|it| it.path(environment).is_none());
+                own.or_else(|| resting.get(link.built_on()?)).cloned()
+            };
+            if let Some(secret) = links.iter().find_map(of_link) {
+                resting.insert(name.clone(), secret);
+            }
+        }
+        if resting.len() == before {
+            return resting;
+        }
+    }
 }
 
 fn mfa_serial(surveyed: &[Surveyed]) -> Option<&str> {

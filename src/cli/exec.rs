@@ -51,7 +51,10 @@ pub(super) fn run(arguments: &ExecArguments, environment: &Environment) -> Outco
                 _ => CANNOT_RUN,
             };
             let message = format!("cannot run `{}`: {error}", program.unwrap_or_default());
-            Failed { message, code }
+            Failed {
+                code,
+                ..Failed::new(message)
+            }
         })?;
         loop {
             tokio::select! {
@@ -129,7 +132,7 @@ fn asking_for(lease: &LeaseRequest) -> Request<Bytes> {
 
 fn leased(held: Held) -> Result<(LeaseReport, Held), Failed> {
     if !held.status.is_success() {
-        return Err(Failed::new(refusal(&held.line, held.status)));
+        return Err(Failed::refused(refusal(&held.line, held.status)));
     }
     let report = serde_json::from_slice(&held.line).map_err(|_| {
         Failed::new("the daemon's answer makes no sense to this `credd`; are both of one version?")

@@ -36,13 +36,11 @@ pub(super) fn run(arguments: &ExplainArguments, environment: &Environment) -> Ou
         };
         Ok(Report { client, identities })
     })?;
-    let shown = if arguments.report.json {
-        let json = serde_json::to_string(&report).map_err(Failed::new)?;
-        format!("{json}\n")
+    if arguments.report.json {
+        output::json(&report)?;
     } else {
-        report.text()
-    };
-    output::data(shown.as_bytes())?;
+        output::data(report.text().as_bytes())?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &HealthArguments, environment: &Environment) -> Out
         .filter_map(|it| it.strip_prefix("[-]"))
         .collect();
     if response.status != StatusCode::SERVICE_UNAVAILABLE || unready.is_empty() {
-        return Err(Failed::new(refusal(&response.body, response.status)));
+        return Err(Failed::refused(refusal(&response.body, response.status)));
     }
     output::line(&format!("unhealthy: {}", unready.join(", ")))?;
     Ok(ExitCode::FAILURE)

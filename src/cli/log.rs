@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::daemon_socket::DaemonSockets;
-use super::{Failed, LogArguments, Outcome, block_on, output};
+use super::{LogArguments, Outcome, block_on, output};
 use crate::api::{self, LogOrder, LogReport};
 use crate::clock::SystemClock;
 use crate::environment::Environment;
@@ -26,7 +26,7 @@ pub(super) fn run(arguments: &LogArguments, environment: &Environment) -> Outcom
         sockets.order(&clock, api::LOG, &order).await
     })?;
     if report.json {
-        output::line(&serde_json::to_string(&levels).map_err(Failed::new)?)?;
+        output::json(&levels)?;
     } else {
         output::line(&shown(&levels))?;
     }

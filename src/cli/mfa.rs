@@ -8,6 +8,7 @@ use super::{Failed, MfaArguments, Outcome, block_on, output, terminal};
 use crate::api::{self, AnswerReport, ChallengeReport, ChallengesReport, MfaAnswer};
 use crate::clock::SystemClock;
 use crate::environment::Environment;
+use crate::printable;
 
 /// Fails unless AWS has taken the code.
 pub(super) fn run(arguments: &MfaArguments, environment: &Environment) -> Outcome {
@@ -17,7 +18,11 @@ pub(super) fn run(arguments: &MfaArguments, environment: &Environment) -> Outcom
         let is_asked = terminal::is_input() && !arguments.code_stdin;
         if arguments.list {
             let report: ChallengesReport = sockets.report(&clock, api::CHALLENGES).await?;
-            output::data(shown(&report, arguments.report.json)?.as_bytes())?;
+            if arguments.report.json {
+                output::json(&report)?;
+            } else {
+                output::data(shown(&report).as_bytes())?;
+            }
             return Ok(ExitCode::SUCCESS);
         }
         let which = arguments.identity.as_deref();
@@ -42,7 +47,7 @@ pub(super) fn run(arguments: &MfaArguments, environment: &Environment) -> Outcom
 fn told(report: &AnswerReport, json: bool) -> Outcome {
     let is_accepted = report.outcome == api::ACCEPTED;
     if json {
-        output::line(&serde_json::to_string(report).map_err(Failed::new)?)?;
+        output::json(report)?;
     } else if is_accepted {
         output::line(&report.message)?;
     } else {
@@ -71,7 +76,7 @@ fn meant<'a>(
     match (which, &all[..], &waiting[..]) {
         (_, [one], _) | (_, _, [one]) => Ok(one),
         (Some(which), [], _) if !open.is_empty() => {
-            let which = printable(which);
+            let which = printable::line(which, 256);
             let known = names(open.iter());
             let problem = format!("no identity or device `{which}` uses MFA codes, but {known}");
             Err(Failed::new(problem))
@@ -92,26 +97,16 @@ fn names<'a>(challenges: impl Iterator<Item = &'a ChallengeReport>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|it| if it.is_control() { ' ' } else { it })
-        .collect()
-}
-
-fn shown(report: &ChallengesReport, json: bool) -> Result<String, Failed> {
-    if json {
-        let json = serde_json::to_string(report).map_err(Failed::new)?;
-        return Ok(format!("{json}\n"));
-    }
+fn shown(report: &ChallengesReport) -> String {
     if report.challenges.is_empty() {
-        return Ok("no identity of this daemon uses MFA codes\n".to_owned());
+        return "no identity of this daemon uses MFA codes\n".to_owned();
     }
     let lines = report.challenges.iter().map(|challenge| {
         let last = challenge.last.as_ref();
         let last = last.map(|last| format!("\n  last code, {}: {}", last.at, last.answer.message));
         format!("{}{}\n", line(challenge), last.unwrap_or_default())
     });
-    Ok(lines.collect())
+    lines.collect()
 }
 
 fn line(challenge: &ChallengeReport) -> String {

@@ -1,5 +1,6 @@
 //! What a person types.
 
+mod attempt;
 mod check;
 mod client;
 mod daemon_socket;
@@ -63,6 +64,11 @@ enum Command {
     /// Obtain credentials anew, now
     Refresh(RefreshArguments),
     /// Drop the credentials of an identity, until somebody asks for them
+    ///
+    /// With them go those of whatever it is derived from that has no name of its own, such as the
+    /// MFA session of a profile: the next to ask may have to type a code. What else is derived from
+    /// that keeps its credentials until they are due. An identity that the config names, and this
+    /// one is derived from, keeps its own: forget that one, too.
     Forget(ForgetArguments),
     /// Have the daemon read its config anew, and show what has changed
     Reload(ReportArguments),
@@ -319,6 +325,8 @@ struct DecodeArguments {
 struct Failed {
     message: String,
     code: u8,
+    /// Whether the daemon has refused, which says why and not what.
+    is_refused: bool,
 }
 
 impl Failed {
@@ -326,6 +334,14 @@ impl Failed {
         Self {
             message: message.to_string(),
             code: 1,
+            is_refused: false,
+        }
+    }
+
+    fn refused(why: String) -> Self {
+        Self {
+            is_refused: true,
+            ..Self::new(why)
         }
     }
 }
@@ -371,6 +387,7 @@ pub fn run() -> ExitCode {
         }
     }
     let environment = Environment::of_process();
+    let attempt = arguments.command.attempt();
     let outcome = match arguments.command {
         Command::Serve(arguments) => serve::run(arguments, environment),
         Command::Exec(arguments) => exec::run(&arguments, &environment),
@@ -392,7 +409,9 @@ pub fn run() -> ExitCode {
         Command::Demo => demo::run(&environment),
     };
     outcome.unwrap_or_else(|failed| {
-        if !failed.message.is_empty() {
+        if failed.is_refused {
+            output::error(&format!("cannot {attempt}: {}", failed.message));
+        } else if !failed.message.is_empty() {
             output::error(&failed.message);
         }
         ExitCode::from(failed.code)

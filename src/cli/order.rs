@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::daemon_socket::DaemonSockets;
 use super::status::Form;
 use super::{
-    Failed, ForgetArguments, Outcome, RefreshArguments, ReportArguments, block_on, output, status,
+    Failed, ForgetArguments, Outcome, RefreshArguments, ReportArguments, block_on, status,
 };
 use crate::api::{self, StatusReport, WhichIdentity};
 use crate::clock::SystemClock;
@@ -42,6 +42,6 @@ fn order(
     };
     let report: StatusReport =
         block_on(async { sockets.order(&SystemClock::new(), path, &which).await })?;
-    output::data(status::shown(&report, Form::of(arguments.json, environment))?.as_bytes())?;
+    status::show(&report, Form::of(arguments.json, environment))?;
     Ok(report)
 }

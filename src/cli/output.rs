@@ -5,19 +5,19 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
+use serde::Serialize;
+
 use super::Failed;
 use crate::environment::Environment;
 use crate::os::stream::Patient;
+use crate::printable;
 
 /// Writes data. A reader that has left ends the command without a word, as it ends `cat`.
 pub(super) fn data(bytes: &[u8]) -> Result<(), Failed> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
     written.map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Failed {
-            message: String::new(),
-            code: 1,
-        },
+        ErrorKind::BrokenPipe => Failed::new(""),
         _ => Failed::new(format!("cannot write to standard output: {error}")),
     })
 }
@@ -27,15 +27,20 @@ pub(super) fn line(text: &str) -> Result<(), Failed> {
     data(format!("{text}\n").as_bytes())
 }
 
+/// Writes a report for programs.
+pub(super) fn json(report: &impl Serialize) -> Result<(), Failed> {
+    line(&serde_json::to_string(report).map_err(Failed::new)?)
+}
+
 /// Lines without what steers a terminal.
 pub(super) fn harmless(lines: &str) -> String {
     let letters = lines.chars();
     letters
         .map(|it| {
-            if it.is_control() && it != '\n' {
-                ' '
-            } else {
+            if it == '\n' {
                 it
+            } else {
+                printable::letter(it)
             }
         })
         .collect()

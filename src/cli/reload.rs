@@ -15,8 +15,7 @@ pub(super) fn run(arguments: &ReportArguments, environment: &Environment) -> Out
     let report: ReloadReport =
         block_on(async { sockets.order(&SystemClock::new(), api::RELOAD, &()).await })?;
     if arguments.json {
-        let json = serde_json::to_string(&report).map_err(Failed::new)?;
-        output::line(&json)?;
+        output::json(&report)?;
     } else if report.applied {
         output::data(shown(&report).as_bytes())?;
     }

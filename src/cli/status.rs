@@ -21,7 +21,7 @@ pub(super) fn run(arguments: &StatusArguments, environment: &Environment) -> Out
         let form = Form::of(arguments.json, environment);
         if !arguments.watch {
             let report = sockets.report(&clock, api::STATUS).await?;
-            output::data(shown(&report, form)?.as_bytes())?;
+            show(&report, form)?;
             return Ok(ExitCode::SUCCESS);
         }
         let termination = signals::termination(Some(signals::SIGHUP))
@@ -55,9 +55,9 @@ async fn watch(sockets: &DaemonSockets, clock: &SystemClock, form: Form) -> Outc
     let mut last = String::new();
     loop {
         match sockets.report(clock, api::STATUS).await {
-            Ok(report) if form.is_json => output::data(shown(&report, form)?.as_bytes())?,
+            Ok(report) if form.is_json => output::json(&report)?,
             Ok(report) => {
-                last = shown(&report, form)?;
+                last = table(&report, form.has_colours);
                 screen.draw(&format!("{}\n\n{last}", heading(&report)))?;
             }
             // A daemon that restarts is worth waiting for.
@@ -83,12 +83,12 @@ fn heading(report: &StatusReport) -> String {
     format!("credd {version}, process {pid}, at {now}")
 }
 
-pub(super) fn shown(report: &StatusReport, form: Form) -> Result<String, Failed> {
+pub(super) fn show(report: &StatusReport, form: Form) -> Result<(), Failed> {
     if form.is_json {
-        let json = serde_json::to_string(report).map_err(Failed::new)?;
-        return Ok(format!("{json}\n"));
+        output::json(report)
+    } else {
+        output::data(table(report, form.has_colours).as_bytes())
     }
-    Ok(table(report, form.has_colours))
 }
 
 fn table(report: &StatusReport, has_colours: bool) -> String {

@@ -32,8 +32,8 @@ pub(super) async fn ask_secretly(prompt: &str) -> Result<Zeroizing<String>, Fail
     output::note("");
     line.unwrap_or_else(|| {
         Err(Failed {
-            message: "no code was sent".to_owned(),
             code: 130, // as shells say of SIGINT
+            ..Failed::new("no code was sent")
         })
     })
 }

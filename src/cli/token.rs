@@ -28,8 +28,7 @@ pub(super) fn run(arguments: &TokenArguments, environment: &Environment) -> Outc
         }
     })?;
     if report.json {
-        let json = serde_json::to_string(&tokens).map_err(super::Failed::new)?;
-        output::line(&json)?;
+        output::json(&tokens)?;
     } else {
         output::data(table(&tokens).as_bytes())?;
     }

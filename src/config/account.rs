@@ -5,7 +5,7 @@ use std::io;
 use super::findings::Findings;
 use super::table::{Entry, Text};
 use super::vocabulary::quoted;
-use crate::os::users::{Accounts, OVERFLOW};
+use crate::os::users::Accounts;
 
 /// A user or a group.
 pub(super) struct Account {
@@ -21,8 +21,8 @@ pub(super) fn user(
     accounts: &dyn Accounts,
     findings: &mut Findings,
 ) -> Option<Account> {
-    let nobody = accounts.overflow_user();
-    Kind("user", "passwd").read(entry, nobody, &|name| accounts.user(name), findings)
+    let is_somebodys = |number| accounts.overflow().is_user(number);
+    Kind("user", "passwd").read(entry, &is_somebodys, &|name| accounts.user(name), findings)
 }
 
 pub(super) fn group(
@@ -30,8 +30,8 @@ pub(super) fn group(
     accounts: &dyn Accounts,
     findings: &mut Findings,
 ) -> Option<Account> {
-    let nobody = accounts.overflow_group();
-    Kind("group", "group").read(entry, nobody, &|name| accounts.group(name), findings)
+    let is_somebodys = |number| accounts.overflow().is_group(number);
+    Kind("group", "group").read(entry, &is_somebodys, &|name| accounts.group(name), findings)
 }
 
 /// What it is, and where the host lists those.
@@ -41,7 +41,7 @@ impl Kind {
     fn read(
         &self,
         entry: &Entry<'_>,
-        nobody: u32,
+        is_somebodys: &dyn Fn(u32) -> bool,
         find: &dyn Fn(&str) -> io::Result<Option<u32>>,
         findings: &mut Findings,
     ) -> Option<Account> {
@@ -53,7 +53,7 @@ impl Kind {
             let text = entry.string("app", findings)?;
             (self.found(&text, find, findings)?, text.value.to_owned())
         };
-        if number == nobody || number == OVERFLOW {
+        if !is_somebodys(number) {
             let message =
                 format!("{number} stands for every {kind} that this system has no number for");
             findings

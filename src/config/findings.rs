@@ -12,6 +12,7 @@ use super::lines::Lines;
 use super::problem::{CUT, Problem, Problems};
 use super::table::Text;
 use super::vocabulary::is_presentable;
+use crate::printable::is_hidden;
 
 /// What was found so far in one text, and which parts of that text must not be shown.
 #[derive(Default)]
@@ -210,15 +211,11 @@ impl Curtain {
     }
 }
 
-/// One character for one, so that columns hold, and none that a terminal would act on or that
-/// turns the direction of writing.
+/// One character for one, so that columns hold.
 fn visible(character: char) -> char {
     match character {
         '\t' => ' ',
-        '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-            char::REPLACEMENT_CHARACTER
-        }
-        control if control.is_control() => char::REPLACEMENT_CHARACTER,
+        hidden if is_hidden(hidden) => char::REPLACEMENT_CHARACTER,
         other => other,
     }
 }

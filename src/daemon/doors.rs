@@ -14,6 +14,7 @@ use super::folder::Folder;
 use super::handover::HandedOver;
 use super::runtime_directory::{self, Lock, Passage, RuntimeDirectory};
 use super::unusable::Unusable;
+use crate::api::ListenerChanges;
 use crate::authz::{ListenerName, Policy, TokenName};
 use crate::config::TokenSettings;
 use crate::os::process;
@@ -371,7 +372,7 @@ impl Doors {
     }
 
     /// What a replacement by `prepared` opens, keeps and closes.
-    pub(super) fn changes(&self, prepared: &Prepared) -> Changes {
+    pub(super) fn changes(&self, prepared: &Prepared) -> ListenerChanges {
         let is_in = |doors: &[Door], door: &Door| {
             doors.iter().any(|it| {
                 it.wanted.name == door.wanted.name && it.wanted.place.is_where(&door.wanted.place)
@@ -381,7 +382,7 @@ impl Doors {
         let (kept, opened): (Vec<_>, Vec<_>) =
             (prepared.0.iter()).partition(|door| is_in(&self.open, door));
         let closed = self.open.iter().filter(|door| !is_in(&prepared.0, door));
-        Changes {
+        ListenerChanges {
             opened: opened.into_iter().map(shown).collect(),
             kept: kept.into_iter().map(shown).collect(),
             closed: closed.map(shown).collect(),
@@ -391,14 +392,6 @@ impl Doors {
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         tcp_addresses(&self.open, |_| true).collect()
     }
-}
-
-/// Sockets by what a replacement does to them.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    pub(super) opened: Vec<String>,
-    pub(super) kept: Vec<String>,
-    pub(super) closed: Vec<String>,
 }
 
 impl Prepared {
@@ -435,8 +428,15 @@ fn tcp_addresses(
 impl Door {
     async fn open(wanted: Wanted, handed_over: &HandedOver) -> Result<Self, StartError> {
         let (listener, lock) = match &wanted.place {
-            Place::Tcp { address, .. } if let Some(socket) = handed_over.at_address(*address) => {
-                (Listener::inherited_tcp(socket)?, None)
+            Place::Tcp { address, is_beyond }
+                if let Some(socket) = handed_over.at_address(*address) =>
+            {
+                let adopt = if *is_beyond {
+                    Listener::inherited_beyond
+                } else {
+                    Listener::inherited_tcp
+                };
+                (adopt(socket)?, None)
             }
             // Its lock is a matter of whoever holds it.
             Place::Unix { path, .. } if let Some(socket) = handed_over.at_path(path) => {

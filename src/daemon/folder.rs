@@ -218,8 +218,6 @@ impl Folder {
     }
 }
 
-/// Gives what is open to the group, and its bits after that: nobody gets in by those meant for
-/// another group.
 /// What a stranger could put in the place of a directory would be changed as credd's own. For root
 /// that could be anything on the host. For others it is their own files only, and the volumes that
 /// containers share are open to all, so that they are warned.
@@ -234,6 +232,8 @@ fn check_way(path: &Path) -> Result<(), Unusable> {
     }
 }
 
+/// Gives what is open to the group, and its bits after that: nobody gets in by those meant for
+/// another group.
 fn give(it: impl std::os::fd::AsFd, access: Access) -> io::Result<()> {
     let found = access_of(&rustix::fs::fstat(&it)?);
     let is_its_group = access.group.is_none_or(|group| found.group == Some(group));

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::runtime_directory;
 use crate::os::process;
-use crate::serve::{self, Config, OwnSocket};
+use crate::serve::{self, Config, MetricsConfig, OwnSocket};
 use crate::systemd::{Inherited, TcpDoor, TcpSocket, UnixDoor, UnixSocket};
 
 /// Sockets that are handed over.
@@ -66,6 +66,7 @@ impl HandedOver {
         };
         http(config, addresses(TcpDoor::Http))?;
         imds(config, &addresses(TcpDoor::Imds))?;
+        metrics(&config.metrics, &addresses(TcpDoor::Metrics))?;
         for UnixSocket { door, path, .. } in &self.unix {
             match door {
                 UnixDoor::Public => public(config, runtime_directory, path)?,
@@ -105,7 +106,7 @@ fn http(config: &mut Config, handed: Vec<SocketAddr>) -> Result<(), Mismatch> {
     if handed.is_empty() {
         return Ok(());
     }
-    check_reach("HTTP endpoint", &handed, serve::AGENTS)?;
+    check_reach("the HTTP endpoint", &handed, serve::AGENTS)?;
     if config.http_is_written && !are_same(&handed, &config.http) {
         return Err(Mismatch {
             handed: format!("{} for the HTTP endpoint", listed(&handed)),
@@ -129,13 +130,41 @@ fn imds(config: &Config, handed: &[SocketAddr]) -> Result<(), Mismatch> {
         return Ok(());
     }
     check_reach("instance metadata", handed, serve::METADATA)?;
-    let meant = match &config.imds {
-        Some(imds) if are_same(handed, &imds.listen) => return Ok(()),
-        Some(imds) => format!("`listen` in [serve.imds] says {}", listed(&imds.listen)),
-        None => "the config has no [serve.imds]".to_owned(),
+    let listen = config.imds.as_ref().map(|imds| &*imds.listen);
+    are_written("instance metadata", "[serve.imds]", handed, listen)
+}
+
+fn metrics(config: &MetricsConfig, handed: &[SocketAddr]) -> Result<(), Mismatch> {
+    if handed.is_empty() {
+        return Ok(());
+    }
+    let open = handed.iter().find(|it| !it.ip().is_loopback());
+    if let Some(open) = open.filter(|_| !config.beyond_this_host) {
+        return Err(Mismatch {
+            handed: format!("{open} for metrics"),
+            meant: "other hosts may reach that, and [serve.metrics] does not say \
+                    `beyond-this-host = true`"
+                .to_owned(),
+        });
+    }
+    let listen = Some(&*config.listen).filter(|listen| !listen.is_empty());
+    are_written("metrics", "[serve.metrics]", handed, listen)
+}
+
+/// Whether what is handed over for `what` is where `table` has it.
+fn are_written(
+    what: &str,
+    table: &str,
+    handed: &[SocketAddr],
+    listen: Option<&[SocketAddr]>,
+) -> Result<(), Mismatch> {
+    let meant = match listen {
+        Some(listen) if are_same(handed, listen) => return Ok(()),
+        Some(listen) => format!("`listen` in {table} says {}", listed(listen)),
+        None => format!("the config has no {table}"),
     };
     Err(Mismatch {
-        handed: format!("{} for instance metadata", listed(handed)),
+        handed: format!("{} for {what}", listed(handed)),
         meant,
     })
 }
@@ -148,7 +177,7 @@ fn check_reach(
     let is_open = |it: &&SocketAddr| !serve::is_for_this_host(it.ip(), known_by);
     handed.iter().find(is_open).map_or(Ok(()), |address| {
         Err(Mismatch {
-            handed: format!("{address} for the {what}"),
+            handed: format!("{address} for {what}"),
             meant: "credd listens on loopback addresses only, and on those that AWS has for such \
                     endpoints"
                 .to_owned(),
@@ -401,6 +430,31 @@ mod tests {
         taken(&mut config("169.254.169.254:80"), handed(), vec![]).unwrap();
         let error = taken(&mut config("127.0.0.1:80"), handed(), vec![]).unwrap_err();
         assert!(error.contains("says 127.0.0.1:80"), "{error}");
+    }
+
+    #[test]
+    fn metrics_are_taken_where_the_config_has_them_and_beyond_this_host_only_if_it_says_so() {
+        let given = |listen: &[&str], beyond_this_host, handed: &str| {
+            let mut config = Config::default();
+            config.metrics.listen = listen.iter().map(|it| it.parse().unwrap()).collect();
+            config.metrics.beyond_this_host = beyond_this_host;
+            taken(&mut config, vec![tcp(TcpDoor::Metrics, handed)], vec![])
+        };
+        let (here, beyond) = ("127.0.0.1:9170", "192.0.2.1:9170");
+        given(&[here], false, here).unwrap();
+        given(&[beyond], true, beyond).unwrap();
+        for (outcome, said) in [
+            (given(&[], false, here), "the config has no [serve.metrics]"),
+            (given(&["[::1]:9170"], false, here), "says [::1]:9170"),
+            (given(&[beyond], false, beyond), "`beyond-this-host = true`"),
+            (
+                given(&[], false, "0.0.0.0:9170"),
+                "`beyond-this-host = true`",
+            ),
+        ] {
+            let error = outcome.unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The task that tells the service manager how the identities do, and when that is good enough to be
-//! called ready.
+//! The task that tells the service manager how the identities do, when that is good enough to be
+//! called ready, and while a config is read anew.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +28,9 @@ pub(super) struct Subjects {
     pub(super) identities: BTreeMap<IdentityName, SnapshotReader>,
     /// What else an operator should see.
     pub(super) note: Option<&'static str>,
+    /// Since when the config is being read anew, by
+    /// [`clock::monotonic`](crate::clock::monotonic).
+    pub(super) reloading_since: Option<Duration>,
 }
 
 pub(super) struct Herald {
@@ -90,7 +93,8 @@ impl Herald {
                 .iter()
                 .all(|(_, it)| standing::is_settled(it, now))
         };
-        let again = readiness.look(boot, are_settled, || self.notifier.ready().is_ok());
+        let reloading = subjects.reloading_since;
+        let again = readiness.look(boot, are_settled, reloading, &self.notifier);
         let changes = snapshots.iter().filter_map(|(_, it)| it.changes_at(now));
         let change = changes.min().map(|at| boot.after(now.until(at)));
         change
@@ -101,36 +105,73 @@ impl Herald {
     }
 }
 
+/// What the service manager takes credd for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    /// Until then it hears of no reload: the word that ends one is the word that ends the start.
+    Starting,
+    Ready,
+    Reloading,
+}
+
 /// Whether the service manager knows that credd is ready.
 struct Readiness {
-    is_said: bool,
+    said: Said,
     /// When it is so in any case.
     by: BootInstant,
 }
 
 impl Readiness {
     fn by(by: BootInstant) -> Self {
-        Self { is_said: false, by }
+        let said = Said::Starting;
+        Self { said, by }
     }
 
-    /// Says so once it is, and says when to look again.
+    /// Says what is new, and when to look again.
     fn look(
         &mut self,
         boot: BootInstant,
         are_settled: impl Fn() -> bool,
-        say: impl Fn() -> bool,
+        reloading_since: Option<Duration>,
+        notifier: &Notifier,
     ) -> Option<BootInstant> {
-        if self.is_said {
-            return None;
+        if self.said == Said::Starting
+            && let Some(again) = self.start(boot, are_settled, notifier)
+        {
+            return Some(again);
         }
+        match (self.said, reloading_since) {
+            (Said::Ready, Some(since)) => {
+                // Lost, it is as if that took no time.
+                let _ = notifier.reloading(since);
+                self.said = Said::Reloading;
+            }
+            (Said::Reloading, None) => {
+                if notifier.ready().is_err() {
+                    return Some(boot.after(AGAIN));
+                }
+                self.said = Said::Ready;
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// Says that credd is ready once it is; else when to look again.
+    fn start(
+        &mut self,
+        boot: BootInstant,
+        are_settled: impl Fn() -> bool,
+        notifier: &Notifier,
+    ) -> Option<BootInstant> {
         let are_settled = are_settled();
         if !are_settled && boot < self.by {
             return Some(self.by);
         }
-        self.is_said = say();
-        if !self.is_said {
+        if notifier.ready().is_err() {
             return Some(boot.after(AGAIN));
         }
+        self.said = Said::Ready;
         if are_settled {
             tracing::info!("ready: every identity is served, or waits for a person");
         } else {

@@ -407,7 +407,7 @@ fn terms_of(
     Terms {
         identities: identities.readers(),
         links: config.identities.clone(),
-        policy,
+        policy: Arc::new(policy),
         admins: Admins {
             owner: process::effective_uid(),
             group: admitted.admins,

@@ -16,10 +16,10 @@ use super::sandbox::{Confinement, GivenUp, Needs};
 use super::supervision::Supervision;
 use super::token_keeper::{Adopted, TokenReloads};
 use super::{StartError, policy_of, terms_of};
-use crate::api::{IdentityChanges, ListenerChanges, ReloadReport, Unresolved};
+use crate::api::{IdentityChanges, ReloadReport, Unresolved};
 use crate::audit::{self, Redirection};
 use crate::authz::Policy;
-use crate::clock::{self, timeout};
+use crate::clock::timeout;
 use crate::config::{self, Config, LoadError, Located, Trust};
 use crate::credentials::described;
 use crate::http::OwnAddresses;
@@ -137,8 +137,7 @@ impl Reloader {
     }
 
     async fn reload(&mut self) -> ReloadReport {
-        // What does not arrive is a matter of the service manager alone.
-        let _ = self.supervision.notifier.reloading(clock::monotonic());
+        self.supervision.reloading();
         let (report, note) = match self.attempt().await {
             Ok(report) => {
                 self.site.metrics.reloads.add(ReloadOutcome::Applied);
@@ -173,7 +172,6 @@ impl Reloader {
         };
         self.duties.send_replace(Duties::of(&self.config));
         self.supervision.tell_of(self.identities.readers(), note);
-        let _ = self.supervision.notifier.ready();
         report
     }
 
@@ -293,7 +291,6 @@ impl Reloader {
             tokens,
         } = resolved;
         let changes = identities.changes_from(&self.identities);
-        let listeners = self.doors.changes(&doors);
         let settings = self.settings_changed_by(&config);
         let known = policy.known_users();
         let files = tokens.files;
@@ -310,14 +307,11 @@ impl Reloader {
             problem: None,
             unresolved: self.unresolved(&identities, &changes),
             identities: of_identities(&changes),
-            listeners: ListenerChanges {
-                opened: listeners.opened,
-                kept: listeners.kept,
-                closed: listeners.closed,
-            },
+            listeners: self.doors.changes(&doors),
             tokens: tokens.changes,
             settings,
         };
+        identities.put_in_force();
         // No await before the last of these: no request sees anything in between.
         self.site.terms.replace(terms);
         self.endpoints

@@ -143,6 +143,7 @@ mod tests {
             [identity.mfa]\nprovider = \"session-token\"\nfrom = \"ops\"\nmfa-serial = \"GAHT12345678\"\n";
         for config in [
             "[identity.a]\nprovider = \"process\"\ncommand = [\"/bin/vault\"]".to_owned(),
+            "[identity.a]\nprovider = \"profile\"\nrun-programs = true".to_owned(),
             "[mfa]\nhook = [\"/bin/tell\"]".to_owned(),
             format!("{code}mfa-code = {{ command = [\"/bin/code\"] }}"),
         ] {

@@ -52,9 +52,9 @@ impl Outlasting {
         clock: &SharedClock,
     ) -> Self {
         let stored = inherited.take_stored(state::NAME);
-        let (store, contents) = match taken_over(stored, notifier) {
-            Some((store, contents)) => (Some(store), contents),
-            None => (begun(notifier), None),
+        let (store, contents, is_kept) = match taken_over(stored, notifier) {
+            Some((store, contents)) => (Some(store), contents, Some(true)),
+            None => (begun(notifier), None, notifier.keeps_descriptors()),
         };
         let Contents {
             keys,
@@ -64,12 +64,7 @@ impl Outlasting {
             ..
         } = contents.unwrap_or_else(|| Contents::of(Keys::random()));
         let (ledger, sessions) = if let Some(store) = &store {
-            tracing::info!(
-                memory = %store.kind(),
-                sets = sets.len(),
-                mfa_sessions = sessions.len(),
-                "sessions are kept through restarts"
-            );
+            say(store, sets.len(), sessions.len(), is_kept);
             let marker = Arc::new(Marker::new(&keys.marks));
             let ledger = Ledger::lasting(Arc::clone(&marker), sets);
             (ledger, SharedSessions::lasting(marker, sessions))
@@ -105,6 +100,26 @@ impl Outlasting {
             upstream_time: self.upstream_time.clone(),
             ..surroundings
         }
+    }
+}
+
+/// Says what becomes of sessions with a restart, as far as it is known. That an earlier run's memory
+/// is here proves that it is kept.
+fn say(store: &Store, sets: usize, mfa_sessions: usize, is_kept: Option<bool>) {
+    let memory = store.kind();
+    match is_kept {
+        Some(true) => {
+            tracing::info!(%memory, sets, mfa_sessions, "sessions are kept through restarts");
+        }
+        None => tracing::info!(
+            %memory,
+            "sessions are handed to the service manager; it does not say whether it keeps them \
+             through restarts, which takes FileDescriptorStoreMax= in the unit"
+        ),
+        Some(false) => tracing::warn!(
+            "the service manager keeps nothing for this unit: a restart costs MFA codes and calls to \
+             AWS; set FileDescriptorStoreMax=16 in the unit"
+        ),
     }
 }
 

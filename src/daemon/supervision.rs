@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::herald::{Herald, Subjects};
 use super::watchdog;
 use crate::challenge::Challenges;
-use crate::clock::SharedClock;
+use crate::clock::{self, SharedClock};
 use crate::environment::Environment;
 use crate::identity::IdentityName;
 use crate::pulse::Pulse;
@@ -42,7 +42,18 @@ impl Supervision {
         identities: BTreeMap<IdentityName, SnapshotReader>,
         note: Option<&'static str>,
     ) {
-        self.subjects.send_replace(Subjects { identities, note });
+        self.subjects.send_replace(Subjects {
+            identities,
+            note,
+            reloading_since: None,
+        });
+    }
+
+    /// The config is being read anew, until it is said [whom to tell of](Self::tell_of).
+    pub(super) fn reloading(&self) {
+        let since = clock::monotonic();
+        self.subjects
+            .send_modify(|subjects| subjects.reloading_since = Some(since));
     }
 
     /// Runs the tasks, which never end, among `tasks`.

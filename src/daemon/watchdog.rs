@@ -14,6 +14,8 @@ pub async fn watch(pulse: &Pulse, notifier: &Notifier, interval: Duration, clock
     loop {
         let next = clock.boot().after(interval / 2);
         tokio::select! {
+            // All have answered, even where this process comes to hear it late.
+            biased;
             () = pulse.round() => {
                 // The next one follows; and PID 1 that does not read does not look at the time.
                 let _ = notifier.watchdog();

@@ -1,10 +1,13 @@
 //! Reading and writing small files: bounded, regular files only, never blocking the one thread.
 
+use std::collections::BTreeMap;
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::{ownership, process};
@@ -12,9 +15,7 @@ use super::{ownership, process};
 /// Reads the regular file at `path`, of at most `limit` bytes, on a blocking thread, since a
 /// home directory may be on a network that hangs.
 pub async fn read(path: PathBuf, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    tokio::task::spawn_blocking(move || read_now(&path, limit))
-        .await
-        .map_err(io::Error::other)?
+    in_turn(path, move |path| read_now(path, limit)).await
 }
 
 /// Like [`read`], for text.
@@ -26,9 +27,8 @@ pub async fn read_text(path: PathBuf, limit: usize) -> io::Result<Zeroizing<Stri
 /// if no other user can read or change it. Looked at and read by one descriptor, so that no other
 /// file can take its place in between.
 pub async fn read_private_text(path: PathBuf, limit: usize) -> io::Result<Zeroizing<String>> {
-    let read = move || read_private_now(&path, limit);
-    let bytes = tokio::task::spawn_blocking(read).await;
-    into_text(&bytes.map_err(io::Error::other)??)
+    let bytes = in_turn(path, move |path| read_private_now(path, limit)).await;
+    into_text(&bytes?)
 }
 
 /// Like [`read_text`], at once: for start-up and for commands, where nothing else waits.
@@ -50,10 +50,39 @@ pub fn read_owned_text_now(path: &Path, limit: usize) -> io::Result<Zeroizing<St
 
 /// Like [`read_owned_text_now`], on a blocking thread.
 pub async fn read_owned_text(path: PathBuf, limit: usize) -> io::Result<Zeroizing<String>> {
-    let read = move || read_owned_text_now(&path, limit);
-    tokio::task::spawn_blocking(read)
-        .await
-        .map_err(io::Error::other)?
+    in_turn(path, move |path| read_owned_text_now(path, limit)).await
+}
+
+/// Those who look at each file that is being looked at.
+static TURNS: Mutex<BTreeMap<PathBuf, Weak<Semaphore>>> = Mutex::new(BTreeMap::new());
+
+/// Looks at a file on a blocking thread, one at a time: whoever gives up a look that hangs leaves its
+/// thread behind, and threads are few, so that no other is begun at that file until it comes back.
+/// Dropping this begins none, or leaves the one that was begun.
+pub async fn in_turn<T: Send + 'static>(
+    path: PathBuf,
+    look: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let turn = turns_at(&path).acquire_owned().await;
+    let turn = turn.map_err(io::Error::other)?;
+    let look = move || {
+        let outcome = look(&path);
+        drop(turn);
+        outcome
+    };
+    let looking = tokio::task::spawn_blocking(look);
+    looking.await.map_err(io::Error::other)?
+}
+
+fn turns_at(path: &Path) -> Arc<Semaphore> {
+    let mut all = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|_, turns| turns.strong_count() > 0);
+    let known = all.get(path).and_then(Weak::upgrade);
+    known.unwrap_or_else(|| {
+        let turns = Arc::new(Semaphore::new(1));
+        all.insert(path.to_owned(), Arc::downgrade(&turns));
+        turns
+    })
 }
 
 fn into_text(bytes: &[u8]) -> io::Result<Zeroizing<String>> {
@@ -211,6 +240,11 @@ pub fn append_private(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{Future, poll_fn};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+    use std::task::Poll;
+
     use super::*;
 
     #[test]
@@ -226,6 +260,46 @@ mod tests {
         assert!(read_now(folder.path(), 5).is_err());
         assert!(read_now(Path::new("/dev/null"), 5).unwrap().is_empty());
         assert!(read_now(Path::new("/dev/zero"), 5).is_err());
+    }
+
+    /// Polled once, and dropped.
+    async fn is_pending<T>(look: impl Future<Output = T>) -> bool {
+        let mut look = Box::pin(look);
+        poll_fn(|context| Poll::Ready(look.as_mut().poll(context).is_pending())).await
+    }
+
+    #[test]
+    fn while_a_look_at_a_file_hangs_no_other_thread_is_begun_there() {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.build().unwrap();
+        let [path, other] = ["/hung", "/other"].map(PathBuf::from);
+        let begun = Arc::new(AtomicUsize::new(0));
+        let another = || {
+            let begun = Arc::clone(&begun);
+            in_turn(path.clone(), move |_| {
+                begun.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            })
+        };
+        runtime.block_on(async {
+            let (say_begun, has_begun) = mpsc::channel();
+            let (let_go, is_let_go) = mpsc::channel::<()>();
+            let hung = in_turn(path.clone(), move |_| {
+                say_begun.send(()).map_err(io::Error::other)?;
+                is_let_go.recv().map_err(io::Error::other)
+            });
+            // Given up, as are those that follow.
+            assert!(is_pending(hung).await);
+            has_begun.recv().unwrap();
+            for _ in 0..1000 {
+                assert!(is_pending(another()).await);
+            }
+            in_turn(other, |_| Ok(())).await.unwrap();
+            assert_eq!(begun.load(Ordering::Relaxed), 0);
+            let_go.send(()).unwrap();
+            another().await.unwrap();
+            assert_eq!(begun.load(Ordering::Relaxed), 1);
+        });
     }
 
     #[test]

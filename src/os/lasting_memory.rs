@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{NonNull, null_mut};
 
 use rustix::fs::{FileType, MemfdFlags, SealFlags};
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::mm::{self, Advice, MapFlags, MlockFlags, ProtFlags};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::secret_memory::Kind;
+use super::secret_memory::{Kind, memfd_secret};
 
 /// Bytes, whatever they are used for: half of what a service may lock by default (`LimitMEMLOCK=`
 /// of systemd since version 246, and the kernel since 5.16: 8 MiB), and room for well over a thousand
@@ -81,16 +81,7 @@ impl LastingMemory {
     }
 
     fn secret() -> io::Result<(OwnedFd, Self)> {
-        // SAFETY: the call takes flags alone, and gives a descriptor that is nobody else's.
-        #[expect(unsafe_code, reason = "rustix knows no memfd_secret")]
-        let file = unsafe {
-            let descriptor = libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC);
-            match i32::try_from(descriptor) {
-                Ok(descriptor) if descriptor >= 0 => OwnedFd::from_raw_fd(descriptor),
-                _ => return Err(io::Error::last_os_error()),
-            }
-        };
-        rustix::fs::ftruncate(&file, SIZE as u64)?;
+        let file = memfd_secret(SIZE)?;
         let memory = Self::map(&file, Kind::MemfdSecret)?;
         Ok((file, memory))
     }

@@ -14,7 +14,6 @@ use rustix::io::{Errno, retry_on_intr};
 use super::cgroup::{self, Membership};
 use super::process;
 use super::socket_option;
-use super::users::{Accounts, HostAccounts, OVERFLOW};
 
 /// Who had connected, as it was at that moment (`SO_PEERCRED`, unix(7)).
 #[derive(Debug)]
@@ -193,34 +192,6 @@ const OWN: &str = "/proc/self";
 
 /// That process is root's, or of one who sees all of a container.
 const FIRST: &str = "/proc/1";
-
-/// The numbers that stand for every user and group without one in this user namespace
-/// (`user_namespaces(7)`): they say of nobody who it is.
-#[derive(Debug, Clone, Copy)]
-pub struct Overflow {
-    uid: u32,
-    gid: u32,
-}
-
-impl Overflow {
-    /// Where `/proc/sys` is out of sight, those of every kernel that nobody has set others on.
-    pub fn of_kernel() -> Self {
-        Self {
-            uid: HostAccounts.overflow_user(),
-            gid: HostAccounts.overflow_group(),
-        }
-    }
-
-    /// Also not the usual one where another is set: it is a real user's on few hosts, and in few
-    /// programs' eyes.
-    pub fn is_user(self, uid: u32) -> bool {
-        ![self.uid, OVERFLOW, u32::MAX].contains(&uid)
-    }
-
-    pub fn is_group(self, gid: u32) -> bool {
-        ![self.gid, OVERFLOW, u32::MAX].contains(&gid)
-    }
-}
 
 #[cfg(test)]
 mod tests {

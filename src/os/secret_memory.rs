@@ -222,7 +222,8 @@ fn map() -> rustix::io::Result<(NonNull<u8>, Kind)> {
     Ok((start, kind))
 }
 
-fn map_secret() -> rustix::io::Result<NonNull<u8>> {
+/// A file of that many bytes, which no process reads but by a mapping.
+pub(super) fn memfd_secret(bytes: usize) -> rustix::io::Result<OwnedFd> {
     // SAFETY: the call takes flags alone, and gives a descriptor that is nobody else's.
     #[expect(unsafe_code, reason = "rustix knows no memfd_secret")]
     let file = unsafe {
@@ -232,7 +233,12 @@ fn map_secret() -> rustix::io::Result<NonNull<u8>> {
             _ => return Err(rustix::io::Errno::NOSYS),
         }
     };
-    rustix::fs::ftruncate(&file, CHUNK as u64)?;
+    rustix::fs::ftruncate(&file, bytes as u64)?;
+    Ok(file)
+}
+
+fn map_secret() -> rustix::io::Result<NonNull<u8>> {
+    let file = memfd_secret(CHUNK)?;
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new mapping, where the kernel sees fit, of a file that nobody else has and that
     // does not shrink. It outlives the descriptor.

@@ -15,11 +15,6 @@ const PATIENCE: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
-const NONE: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 0,
-};
-
 /// A stream that is waited for once, and then no more until it takes something again. Whether it
 /// blocks is not changed, since that is so for all who have it.
 #[derive(Debug)]
@@ -40,7 +35,11 @@ impl<W> Patient<W> {
 impl<W: Write + AsFd> Write for Patient<W> {
     /// Fails with [`WouldBlock`](io::ErrorKind::WouldBlock) where nothing is taken.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let patience = if self.is_stuck { NONE } else { PATIENCE };
+        let patience = if self.is_stuck {
+            Timespec::default()
+        } else {
+            PATIENCE
+        };
         let mut polled = [PollFd::new(&self.stream, PollFlags::OUT)];
         let is_ready = match rustix::event::poll(&mut polled, Some(&patience)) {
             Err(Errno::INTR) => return Err(io::ErrorKind::Interrupted.into()),

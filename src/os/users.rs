@@ -17,16 +17,35 @@ pub trait Accounts {
     /// The number of the group called `name`, if there is one.
     fn group(&self, name: &str) -> io::Result<Option<u32>>;
 
-    /// The number that stands for all users whom this user namespace has no number for.
-    fn overflow_user(&self) -> u32;
-
-    /// The same for groups.
-    fn overflow_group(&self) -> u32;
+    /// Which of them are nobody's.
+    fn overflow(&self) -> Overflow;
 }
 
-/// Linux's own choice, `nobody` to most (`user_namespaces(7)`; `DEFAULT_OVERFLOWUID`,
-/// linux/highuid.h).
-pub const OVERFLOW: u32 = 65534;
+/// The numbers that stand for every user and group without one in this user namespace
+/// (`user_namespaces(7)`): they say of nobody who it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Overflow {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl Overflow {
+    /// Linux's own choice, `nobody` to most (`DEFAULT_OVERFLOWUID`, linux/highuid.h).
+    pub const USUAL: Self = Self {
+        uid: 65534,
+        gid: 65534,
+    };
+
+    /// Also not the usual one where another is set: it is a real user's on few hosts, and in few
+    /// programs' eyes.
+    pub fn is_user(self, uid: u32) -> bool {
+        ![self.uid, Self::USUAL.uid, u32::MAX].contains(&uid)
+    }
+
+    pub fn is_group(self, gid: u32) -> bool {
+        ![self.gid, Self::USUAL.gid, u32::MAX].contains(&gid)
+    }
+}
 
 /// A static program looks names up in files and by DNS, whatever `nsswitch.conf` says: modules of
 /// the host's own C library crash one that has another inside. To be called first of all.
@@ -68,20 +87,20 @@ impl Accounts for HostAccounts {
         find(name, libc::getgrnam_r, |group: &libc::group| group.gr_gid)
     }
 
-    fn overflow_user(&self) -> u32 {
-        overflow("/proc/sys/kernel/overflowuid")
-    }
-
-    fn overflow_group(&self) -> u32 {
-        overflow("/proc/sys/kernel/overflowgid")
+    /// Where `/proc/sys` is out of sight, those of every kernel that nobody has set others on.
+    fn overflow(&self) -> Overflow {
+        let Overflow { uid, gid } = Overflow::USUAL;
+        Overflow {
+            uid: number("/proc/sys/kernel/overflowuid").unwrap_or(uid),
+            gid: number("/proc/sys/kernel/overflowgid").unwrap_or(gid),
+        }
     }
 }
 
-fn overflow(file: &str) -> u32 {
+fn number(file: &str) -> Option<u32> {
     const LONGEST: usize = 32;
-    let text = files::read_text_now(Path::new(file), LONGEST);
-    let number = text.ok().and_then(|text| text.trim().parse().ok());
-    number.unwrap_or(OVERFLOW)
+    let text = files::read_text_now(Path::new(file), LONGEST).ok()?;
+    text.trim().parse().ok()
 }
 
 /// `getpwnam_r` or `getgrnam_r`.
@@ -169,8 +188,13 @@ mod tests {
 
     #[test]
     fn the_numbers_that_stand_for_all_others_are_the_kernels() {
-        assert!(HostAccounts.overflow_user() > 0);
-        assert!(HostAccounts.overflow_group() > 0);
-        assert_eq!(overflow("/proc/no/such/file"), OVERFLOW);
+        let host = HostAccounts.overflow();
+        for nobody in [65534, u32::MAX, host.uid] {
+            assert!(!host.is_user(nobody), "{nobody}");
+        }
+        assert!(!host.is_group(host.gid));
+        assert!(host.is_user(0) && host.is_group(0));
+        assert!(number("/proc/sys/kernel/overflowuid").is_some());
+        assert_eq!(number("/proc/no/such/file"), None);
     }
 }

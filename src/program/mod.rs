@@ -16,6 +16,7 @@ pub use error::{Problem, ProgramError};
 
 use crate::clock::{Clock, timeout};
 use crate::environment::Environment;
+use crate::os::files::in_turn;
 use crate::os::ownership::check_program;
 use crate::os::process;
 
@@ -173,12 +174,9 @@ impl Command {
             Self::Arguments(words) => {
                 let (given, arguments) = words.split_first().ok_or(Problem::NoProgram)?;
                 let path = PathBuf::from(given);
-                // A path may lead over a network that hangs.
-                let checked = tokio::task::spawn_blocking(move || check_program(&path));
-                let checked = checked
-                    .await
-                    .map_err(|error| Problem::Start(std::io::Error::other(error)))?
-                    .map_err(Problem::Unsafe)?;
+                let checked = in_turn(path, |path| Ok(check_program(path)));
+                let checked = checked.await.map_err(Problem::Start)?;
+                let checked = checked.map_err(Problem::Unsafe)?;
                 // What was checked is what is run. Programs of many names go by the given one.
                 let mut spawn = Spawn::new(checked);
                 spawn.arg0(given).args(arguments);

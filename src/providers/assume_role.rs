@@ -172,6 +172,10 @@ impl Provider for AssumeRoleProvider {
         self.source.refresh();
     }
 
+    fn forget(&mut self) {
+        self.source.forget_unnamed();
+    }
+
     fn draws_on_shared_quota(&self) -> bool {
         true
     }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::credentials::{Failure, Provided};
 use crate::identity::IdentityName;
+use crate::secret_place::SecretPlace;
 
 /// One link of a chain, as configured.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,6 +54,16 @@ impl Link {
             SourceIdentity::Named(name) => Some(name),
             SourceIdentity::Unnamed(links) => links.iter().find_map(Self::built_on),
         }
+    }
+
+    /// Where the keys are kept that it gives, if the config names places for them.
+    pub fn key_places(&self) -> impl Iterator<Item = &SecretPlace> {
+        let keys = match self {
+            Self::Keys(config) => Some(config),
+            _ => None,
+        };
+        let places = keys.map(|it| [Some(&it.secret_access_key), it.session_token.as_ref()]);
+        places.into_iter().flatten().flatten()
     }
 
     /// Whether people may be asked for codes for it.

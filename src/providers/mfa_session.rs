@@ -1,11 +1,9 @@
 //! The session of one pair of keys and device, as one identity uses it, and the person who is
 //! asked for its next code.
 
-use std::sync::Arc;
-
 use super::Context;
 use super::shared_session::{Owner, Session, SharedSession};
-use crate::challenge::{Answered, Challenge, Subject};
+use crate::challenge::{Answered, Share, Subject};
 use crate::clock::Timestamp;
 use crate::credentials::Warnings;
 use crate::identity::IdentityName;
@@ -16,7 +14,7 @@ pub(super) struct MfaSession {
     name: IdentityName,
     shared: SharedSession,
     /// Where a person leaves codes, if codes are a person's.
-    challenge: Option<Arc<Challenge>>,
+    challenge: Option<Share>,
     /// What this identity was given last.
     in_hand: Option<Session>,
     /// Whether what is in hand is good for nothing more, whatever its end.
@@ -41,8 +39,7 @@ impl MfaSession {
             };
             let open = || context.challenges.open(subject());
             let challenge = context.shared_sessions.challenge(&owner, open);
-            challenge.share_with(&name);
-            challenge
+            challenge.share_with(&name)
         });
         Self {
             owner,

@@ -267,6 +267,7 @@ impl Provider for SessionTokenProvider {
     }
 
     fn forget(&mut self) {
+        self.source.forget_unnamed();
         match &mut self.session {
             Some(session) => session.forget(),
             None => self.context.shared_sessions.forget(&self.context.identity),

@@ -43,6 +43,9 @@ pub trait Source: Send + std::fmt::Debug {
     /// Says that AWS takes the set that was last given no longer, whatever its expiry says. It is
     /// not given again.
     fn reject(&mut self);
+
+    /// Drops what it holds, where nobody could have that done by its name.
+    fn forget_unnamed(&mut self);
 }
 
 /// The outcome of a look at a source.
@@ -78,4 +81,6 @@ impl Source for NoSources {
     fn refresh(&mut self) {}
 
     fn reject(&mut self) {}
+
+    fn forget_unnamed(&mut self) {}
 }

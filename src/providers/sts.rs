@@ -239,14 +239,11 @@ impl Sts {
         signer: Option<&Credentials>,
     ) -> Result<Credentials, Unanswered> {
         let response = self.ask(request, signer).await?;
-        match sts::minted(&response.body, request.role_arn()) {
-            Ok(minted) => Ok(minted.credentials),
-            Err(problem) => Err(Unanswered {
-                failure: malformed(request, &problem),
-                refusal: None,
-                was_sent: true,
-            }),
-        }
+        sts::minted(&response.body, request.role_arn()).map_err(|problem| Unanswered {
+            failure: malformed(request, &problem),
+            refusal: None,
+            was_sent: true,
+        })
     }
 
     /// Asks for anything. The answer is one of success.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::session_name::SessionName;
 use super::sts::{Settings, Sts};
 use super::survey::{Finding, Found};
-use super::{Context, Provider, Providing, Unprovided, providing};
+use super::{Context, Heeding, Provider, Providing, Unprovided, providing};
 use crate::aws::arn::Arn;
 use crate::aws::sts::limit::LONGEST_WEB_IDENTITY_TOKEN;
 use crate::aws::sts::{AssumeRoleWithWebIdentity, Request};
@@ -81,14 +81,22 @@ impl Given {
 pub(super) struct WebIdentityProvider {
     config: Config,
     context: Context,
+    /// Whether the last attempt gave nothing, or none has been made.
+    lacks: bool,
 }
 
 impl WebIdentityProvider {
     pub(super) fn new(config: Config, context: Context) -> Self {
-        Self { config, context }
+        Self {
+            config,
+            context,
+            lacks: true,
+        }
     }
 
-    async fn attempt(&self) -> Result<Provided, Unprovided> {
+    async fn attempt(&mut self) -> Result<Provided, Unprovided> {
+        // Also if this is cut short.
+        self.lacks = true;
         let given = match &self.config {
             Config::Environment => &Given::of(&self.context.environment)?,
             Config::Given(given) => given,
@@ -109,6 +117,7 @@ impl WebIdentityProvider {
             .await
             .map_err(|unanswered| unanswered.failure)?;
         let role = given.role_arn.role_name();
+        self.lacks = false;
         Ok(Provided {
             source: format!("web identity, role {role}").into(),
             credentials,
@@ -172,6 +181,12 @@ impl Provider for WebIdentityProvider {
             Config::Given(given) => Some(given.token_file.clone()),
         };
         file.into_iter().collect()
+    }
+
+    /// The token only proves who asks: a set that one has brought is as good after the next has come,
+    /// as it does every hour.
+    fn heeds_files(&mut self) -> Heeding<'_> {
+        Box::pin(std::future::ready(self.lacks))
     }
 
     fn draws_on_shared_quota(&self) -> bool {

@@ -2,6 +2,7 @@
 //! from, each with one refresher however many need it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -44,6 +45,8 @@ struct Generation {
     named: BTreeMap<IdentityName, Vec<Link>>,
     /// Those that others are derived from.
     sources: BTreeSet<IdentityName>,
+    /// Until then it may be refused, and is to leave no trace.
+    is_in_force: Arc<AtomicBool>,
 }
 
 /// What outlasts it.
@@ -60,6 +63,7 @@ struct Keeping {
 #[derive(Debug)]
 struct Node {
     reader: SnapshotReader,
+    is_named: bool,
     clock: SharedClock,
     _needed: oneshot::Sender<()>,
 }
@@ -114,6 +118,12 @@ impl Opened {
         Identities::of(named, Arc::clone(&self.identities.keeping)).open_named()
     }
 
+    /// Says that the config is in force by which these were opened, and will not be refused.
+    pub fn put_in_force(&self) {
+        let generation = &self.identities.generation;
+        generation.is_in_force.store(true, Ordering::Relaxed);
+    }
+
     /// What this changes in what was open `before`.
     pub fn changes_from(&self, before: &Self) -> Changes {
         let mut changes = Changes::default();
@@ -161,6 +171,7 @@ impl Identities {
             begun,
         };
         let opened = Self::of(named, Arc::new(keeping)).open_named();
+        opened.put_in_force();
         (opened, to_run)
     }
 
@@ -168,7 +179,11 @@ impl Identities {
         let sources = named.values().flatten().filter_map(Link::built_on);
         let sources = sources.cloned().collect();
         Self {
-            generation: Arc::new(Generation { named, sources }),
+            generation: Arc::new(Generation {
+                named,
+                sources,
+                is_in_force: Arc::default(),
+            }),
             keeping,
         }
     }
@@ -187,17 +202,23 @@ impl Identities {
     fn node(&self, source: &SourceIdentity, on_behalf: &IdentityName) -> Arc<Node> {
         let keeping = &*self.keeping;
         let warnings = keeping.parts.surroundings.challenges.warnings();
-        let Generation { named, sources } = &*self.generation;
+        let Generation {
+            named,
+            sources,
+            is_in_force,
+        } = &*self.generation;
         let definition = Definition::of(source, named, sources, warnings);
         if let Some(node) = keeping.known(&definition) {
             return node;
         }
+        let is_named = definition.name.is_some();
         let name = definition.name.clone().unwrap_or_else(|| {
             let name = IdentityName::parse(&format!("{on_behalf}.from"));
             name.unwrap_or_else(|_| on_behalf.clone())
         });
         let environment = Arc::clone(&keeping.parts.surroundings.environment);
-        let page = (keeping.parts.ledger).page(definition.clone(), environment);
+        let ledger = &keeping.parts.ledger;
+        let page = ledger.page(definition.clone(), environment, Arc::clone(is_in_force));
         // Not under the lock: a provider opens its own source.
         let context = Context {
             identity: name.clone(),
@@ -217,6 +238,7 @@ impl Identities {
         let (needed, is_needed) = oneshot::channel();
         let node = Arc::new(Node {
             reader,
+            is_named,
             clock,
             _needed: needed,
         });
@@ -369,6 +391,12 @@ impl Source for View {
         }
         self.rejected = given;
         self.is_waited_for = true;
+    }
+
+    fn forget_unnamed(&mut self) {
+        if !self.node.is_named {
+            self.node.reader.forget();
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! What all identities hold, for whoever keeps it beyond this process, and what an earlier process
 //! has left for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ struct Entries {
     held: BTreeMap<u64, KeptSet>,
     /// Of an earlier process, whose identities have not been opened yet in this one.
     left: Vec<KeptSet>,
+    /// The pages whose sets come from there.
+    taken: BTreeSet<u64>,
     pages: u64,
 }
 
@@ -69,13 +72,20 @@ impl Ledger {
         }
     }
 
-    /// The page of an identity that is about to be refreshed.
-    pub(super) fn page(&self, definition: Definition, environment: Arc<Environment>) -> Page {
+    /// The page of an identity that is about to be refreshed, of a config that is in force as told
+    /// there.
+    pub(super) fn page(
+        &self,
+        definition: Definition,
+        environment: Arc<Environment>,
+        is_in_force: Arc<AtomicBool>,
+    ) -> Page {
         Page(self.0.clone().map(|book| Written {
             number: book.number(),
             book,
             definition,
             environment,
+            is_in_force,
         }))
     }
 }
@@ -103,6 +113,12 @@ impl Entries {
             self.left.retain(|set| set.identity != identity);
         }
     }
+
+    /// Empties a page, and says what was on it.
+    fn release(&mut self, page: u64) -> Option<KeptSet> {
+        self.taken.remove(&page);
+        self.held.remove(&page)
+    }
 }
 
 /// One identity's entry. It goes when this does.
@@ -115,6 +131,20 @@ struct Written {
     number: u64,
     definition: Definition,
     environment: Arc<Environment>,
+    /// Whether the config is that defines the identity so. One that is refused leaves no trace.
+    is_in_force: Arc<AtomicBool>,
+}
+
+impl Written {
+    fn name(&self) -> Option<Mark> {
+        self.book.identity(self.definition.name.as_ref())
+    }
+
+    /// Whose set of an earlier process goes, now that it has another.
+    fn supersedes(&self) -> Option<Mark> {
+        let is_in_force = self.is_in_force.load(Ordering::Relaxed);
+        self.name().filter(|_| is_in_force)
+    }
 }
 
 impl Page {
@@ -140,20 +170,16 @@ impl Page {
     /// What an earlier process has left for the identity, if it is still what that stands for. What
     /// it left for another meaning of the same name goes. Where nobody can tell it stays.
     pub(super) fn take(&self, definition: Option<Mark>) -> Option<KeptSet> {
-        let Written {
-            book,
-            number,
-            definition: defined,
-            ..
-        } = self.0.as_ref()?;
+        let written = self.0.as_ref()?;
         let definition = definition?;
-        let mut entries = book.lock();
+        let mut entries = written.book.lock();
         let is_it = |set: &KeptSet| set.definition == definition;
         let at = entries.left.iter().position(is_it);
         let set = at.map(|at| entries.left.swap_remove(at));
-        entries.drop_left(book.identity(defined.name.as_ref()));
+        entries.drop_left(written.supersedes());
         if let Some(set) = &set {
-            entries.held.insert(*number, set.clone());
+            entries.held.insert(written.number, set.clone());
+            entries.taken.insert(written.number);
         }
         set
     }
@@ -161,19 +187,13 @@ impl Page {
     /// Enters what the identity holds now. Nothing where it would be of no use later: without an
     /// end, or where nobody can tell what it stands for.
     pub(super) fn hold(&self, held: &Held, definition: Option<Mark>, due: Option<BootInstant>) {
-        let Some(Written {
-            book,
-            number,
-            definition: defined,
-            ..
-        }) = &self.0
-        else {
+        let Some(written) = &self.0 else {
             return;
         };
-        let identity = book.identity(defined.name.as_ref());
-        let set = definition.and_then(|definition| held.kept(identity, definition, due));
+        let Written { book, number, .. } = written;
+        let set = definition.and_then(|definition| held.kept(written.name(), definition, due));
         let mut entries = book.lock();
-        entries.drop_left(identity);
+        entries.drop_left(written.supersedes());
         let before = match set.clone() {
             Some(set) => entries.held.insert(*number, set),
             None => entries.held.remove(number),
@@ -194,13 +214,9 @@ impl Page {
     /// The identity is to hold nothing, also of an earlier process's.
     pub(super) fn forget(&self) {
         self.release();
-        if let Some(Written {
-            book, definition, ..
-        }) = &self.0
-        {
-            book.lock()
-                .drop_left(book.identity(definition.name.as_ref()));
-            book.changed.notify_one();
+        if let Some(written) = &self.0 {
+            written.book.lock().drop_left(written.name());
+            written.book.changed.notify_one();
         }
     }
 
@@ -209,14 +225,25 @@ impl Page {
         let Some(Written { book, number, .. }) = &self.0 else {
             return;
         };
-        if book.lock().held.remove(number).is_some() {
+        if book.lock().release(*number).is_some() {
             book.changed.notify_one();
         }
     }
 }
 
+/// What an earlier process has left is there for the next config, where this one was refused.
 impl Drop for Page {
     fn drop(&mut self) {
-        self.release();
+        let Some(written) = &self.0 else { return };
+        let mut entries = written.book.lock();
+        let was_left = entries.taken.contains(&written.number);
+        let Some(set) = entries.release(written.number) else {
+            return;
+        };
+        if was_left && !written.is_in_force.load(Ordering::Relaxed) {
+            entries.left.push(set);
+        }
+        drop(entries);
+        written.book.changed.notify_one();
     }
 }

@@ -111,10 +111,7 @@ impl Admin {
                 self.forget(&meant).await;
                 Ok(report(&self.site.status_of(&meant)))
             }
-            (false, api::CHALLENGES) => {
-                let report = serde_json::to_vec(&self.site.challenges()).unwrap_or_default();
-                Ok(whole(StatusCode::OK, report.into()))
-            }
+            (false, api::CHALLENGES) => Ok(report(&self.site.challenges())),
             (false, api::LOG) => log::look(),
             (true, api::LOG) => log::change(&self.site, peer, request.into_body()).await,
             (false, api::TOKENS) => self.tokens.look().await,

@@ -27,7 +27,7 @@ impl Visit<'_> {
     ) -> Result<Granted, Refusal> {
         let mut presented = self.presented(peer, headers);
         if *presented == Presented::Unknown {
-            presented = self.presented_again(peer, headers).await;
+            presented = Box::pin(self.presented_again(peer, headers)).await;
         }
         self.decide(peer, headers, presented, asked)
     }
@@ -40,7 +40,7 @@ impl Visit<'_> {
         presented: Arc<Presented>,
         asked: Option<&str>,
     ) -> Result<Granted, Refusal> {
-        let caller = peer.caller(&self.terms.policy);
+        let caller = peer.caller(&self.terms.policy, self.clock.boot());
         let decision = self.terms.policy.decide(&caller, &presented, asked);
         let denial = match decision {
             // Who is there now was there before, too: what was found out is about nobody else.
@@ -69,7 +69,7 @@ impl Visit<'_> {
         headers: &HeaderMap,
         presented: &Presented,
     ) -> Result<(), Refusal> {
-        let caller = peer.caller(&self.terms.policy);
+        let caller = peer.caller(&self.terms.policy, self.clock.boot());
         let admitted = if peer.is_there() {
             self.terms.policy.admit(&caller, presented)
         } else {

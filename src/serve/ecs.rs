@@ -27,8 +27,11 @@ pub struct Public {
 
 impl Endpoint for Public {
     fn respond(self: Arc<Self>, request: Request<Incoming>, peer: Arc<Peer>) -> Responding {
+        // Apart, so that what waits for the answer holds the head once.
+        let (head, body) = request.into_parts();
+        let head = Request::from_parts(head, ());
         Box::pin(async move {
-            let outcome = self.route(request, &peer).await;
+            let outcome = self.route(&head, body, &peer).await;
             outcome.unwrap_or_else(Refusal::into_response)
         })
     }
@@ -37,7 +40,8 @@ impl Endpoint for Public {
 impl Public {
     async fn route(
         &self,
-        request: Request<Incoming>,
+        request: &Request<()>,
+        body: Incoming,
         peer: &Peer,
     ) -> Result<Response<Body>, Refusal> {
         let is_unix = peer.transport() == Transport::Unix;
@@ -48,7 +52,7 @@ impl Public {
         };
         let headers = request.headers();
         let refused = |refusal| self.site.refused(peer.connected(), headers, refusal);
-        guard::check(&request, methods).map_err(refused)?;
+        guard::check(request, methods).map_err(refused)?;
         let path = request.uri().path();
         if let Some(Asked(asked)) = Asked::parse(path, api::CREDENTIALS) {
             if request.method() == Method::POST {
@@ -65,7 +69,8 @@ impl Public {
             }
             api::LEASE if is_unix && request.method() == Method::POST => {
                 drop(visit);
-                lease::respond(&self.site, request, peer).await
+                // Boxed, as all that is rare: every request would bring room for it.
+                Box::pin(lease::respond(&self.site, headers, body, peer)).await
             }
             _ => {
                 // A stranger learns nothing of what exists here.
@@ -90,7 +95,7 @@ impl Public {
             let visit = self.site.visit();
             let granted = visit.authorize(peer, headers, asked).await?;
             let Some(served) = visit.look(&granted)? else {
-                visit.wait(&granted, &mut patience).await?;
+                Box::pin(visit.wait(&granted, &mut patience)).await?;
                 continue;
             };
             let held = served.snapshot.held.as_ref();

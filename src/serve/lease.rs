@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::Either;
 use hyper::body::{Body as HttpBody, Frame, Incoming};
 use hyper::header::{CACHE_CONTROL, HeaderValue};
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Response};
 
 use super::{Body, Peer, Refusal, Site, question};
 use crate::api::{self, LeaseReport, LeaseRequest};
@@ -47,11 +47,10 @@ impl HttpBody for LeaseBody {
 
 pub(super) async fn respond(
     site: &Site,
-    request: Request<Incoming>,
+    headers: &HeaderMap,
+    body: Incoming,
     peer: &Peer,
 ) -> Result<Response<Body>, Refusal> {
-    let (head, body) = request.into_parts();
-    let headers = &head.headers;
     site.visit().admit(peer, headers)?;
     let request: LeaseRequest = question::read(site, body).await?;
     let asked = request.identity.as_deref();

@@ -145,10 +145,6 @@ impl Ledger {
         accounts.known = known;
     }
 
-    pub(super) fn know(&self, users: BTreeSet<u32>) {
-        self.accounts().known = users;
-    }
-
     /// A place for one more connection, unless its holder has as many as it may.
     pub(super) fn place(self: &Arc<Self>, holder: Holder, now: BootInstant) -> Option<Place> {
         let mut accounts = self.accounts();

@@ -1,44 +1,45 @@
-//! Sockets that clients connect to, and the loop that takes connections from them.
+//! Sockets that clients connect to: bound or handed over, and closed so that nobody is cut off.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{SendFlags, send, sockopt};
+use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown, sockopt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::JoinSet;
 
-use super::limited::Limited;
-use super::limits::{Holder, Ledger};
 use super::unix_socket::{self, Access, BACKLOG};
-use super::{Endpoint, Limits, Peer, Refusal, Witness, connection};
-use crate::authz::ListenerName;
-use crate::clock::Clock;
-use crate::metrics::{ListenerCounts, Metrics};
-use crate::os::{device, process};
-use crate::pulse::Pulse;
-
-/// After running out of descriptors or memory: long enough not to spin, short enough not to be
-/// noticed by an SDK that waits a second.
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// Between two complaints about that.
-const COMPLAINTS: Duration = Duration::from_mins(1);
+use crate::os::device;
 
 /// A bound socket.
 #[derive(Debug)]
-pub enum Listener {
+pub struct Listener {
+    socket: Socket,
+    /// Whether somebody else holds it, too, and goes on doing so.
+    is_held: bool,
+}
+
+#[derive(Debug)]
+enum Socket {
     /// With its name, where that is ours to remove.
     Unix(UnixListener, Option<PathBuf>),
     Tcp(TcpListener),
     /// One that other hosts may reach.
     Beyond(TcpListener),
+}
+
+/// A connection, and where it comes from.
+pub(super) enum Accepted {
+    Unix(UnixStream),
+    Tcp(TcpStream, SocketAddr),
+}
+
+/// Who may connect, by address.
+pub(super) enum Reach {
+    Anybody,
+    /// This host, from loopback or from the listener's own address.
+    Here(Option<IpAddr>),
 }
 
 /// A socket that could not be bound.
@@ -107,7 +108,7 @@ impl Listener {
             socket.bind(address)?;
             let listener = socket.listen(BACKLOG.into())?;
             restrain(&listener, address)?;
-            Ok(Self::Tcp(listener))
+            Ok(Self::own(Socket::Tcp(listener)))
         };
         bind().map_err(|cause| BindError {
             what: address.to_string(),
@@ -126,7 +127,7 @@ impl Listener {
             };
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
-            Ok(Self::Beyond(socket.listen(BACKLOG.into())?))
+            Ok(Self::own(Socket::Beyond(socket.listen(BACKLOG.into())?)))
         };
         bind().map_err(|cause| BindError {
             what: address.to_string(),
@@ -139,7 +140,7 @@ impl Listener {
     /// says that no other instance serves `path`, so what is there is a leftover.
     pub fn unix(path: &Path, access: Access) -> Result<Self, BindError> {
         let bound = unix_socket::bind(path, access);
-        let bound = bound.map(|listener| Self::Unix(listener, Some(path.to_owned())));
+        let bound = bound.map(|it| Self::own(Socket::Unix(it, Some(path.to_owned()))));
         bound.map_err(|cause| BindError {
             what: path.display().to_string(),
             address: None,
@@ -149,7 +150,6 @@ impl Listener {
 
     /// Takes over a socket that somebody else has bound and holds on to.
     pub fn inherited_tcp(listener: &std::net::TcpListener) -> Result<Self, BindError> {
-        let address = listener.local_addr().ok();
         let adopt = || {
             let listener = TcpListener::from_std(listener.try_clone()?)?;
             let address = listener.local_addr()?;
@@ -158,18 +158,42 @@ impl Listener {
                                                   BindToDevice=lo to the .socket unit");
             }
             restrain(&listener, address)?;
-            Ok(Self::Tcp(listener))
+            Ok(Self::held(Socket::Tcp(listener)))
         };
-        adopt().map_err(|cause| BindError {
-            what: "the TCP socket that the service manager hands over".to_owned(),
-            address,
+        adopt().map_err(|cause| unusable_tcp(listener, cause))
+    }
+
+    /// The same for one that other hosts may reach.
+    pub fn inherited_beyond(listener: &std::net::TcpListener) -> Result<Self, BindError> {
+        let adopted = listener.try_clone().and_then(TcpListener::from_std);
+        let adopted = adopted.map(|it| Self::held(Socket::Beyond(it)));
+        adopted.map_err(|cause| unusable_tcp(listener, cause))
+    }
+
+    /// The same for a Unix socket. Its name, and who may connect, stay as they are.
+    pub fn inherited_unix(listener: &std::os::unix::net::UnixListener) -> Result<Self, BindError> {
+        let adopted = listener.try_clone().and_then(UnixListener::from_std);
+        let adopted = adopted.map(|it| Self::held(Socket::Unix(it, None)));
+        adopted.map_err(|cause| BindError {
+            what: "the Unix socket that the service manager hands over".to_owned(),
+            address: None,
             cause,
         })
     }
 
+    fn own(socket: Socket) -> Self {
+        let is_held = false;
+        Self { socket, is_held }
+    }
+
+    fn held(socket: Socket) -> Self {
+        let is_held = true;
+        Self { socket, is_held }
+    }
+
     /// Lets others connect than `before`. Whoever is connected stays.
     pub fn admit(&self, before: Access, access: Access) -> Result<(), BindError> {
-        let Self::Unix(_, Some(path)) = self else {
+        let Socket::Unix(_, Some(path)) = &self.socket else {
             return Ok(());
         };
         unix_socket::give_again(path, before, access).map_err(|cause| BindError {
@@ -179,32 +203,107 @@ impl Listener {
         })
     }
 
-    /// The same for a Unix socket. Its name, and who may connect, stay as they are.
-    pub fn inherited_unix(listener: &std::os::unix::net::UnixListener) -> Result<Self, BindError> {
-        let listener = listener.try_clone().and_then(UnixListener::from_std);
-        let listener = listener.map_err(|cause| BindError {
-            what: "the Unix socket that the service manager hands over".to_owned(),
-            address: None,
-            cause,
-        })?;
-        Ok(Self::Unix(listener, None))
-    }
-
     pub fn tcp_address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Unix(..) => None,
-            Self::Tcp(listener) | Self::Beyond(listener) => listener.local_addr().ok(),
+        match &self.socket {
+            Socket::Unix(..) => None,
+            Socket::Tcp(listener) | Socket::Beyond(listener) => listener.local_addr().ok(),
         }
     }
 
-    async fn accept(&self) -> io::Result<Accepted> {
-        match self {
-            Self::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0)),
-            Self::Tcp(listener) | Self::Beyond(listener) => {
+    pub(super) fn reach(&self) -> Reach {
+        match &self.socket {
+            Socket::Beyond(_) => Reach::Anybody,
+            Socket::Unix(..) | Socket::Tcp(_) => {
+                Reach::Here(self.tcp_address().map(|own| own.ip().to_canonical()))
+            }
+        }
+    }
+
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+        match &self.socket {
+            Socket::Unix(listener, _) => Ok(Accepted::Unix(listener.accept().await?.0)),
+            Socket::Tcp(listener) | Socket::Beyond(listener) => {
                 let (stream, address) = listener.accept().await?;
                 Ok(Accepted::Tcp(stream, address))
             }
         }
+    }
+
+    /// Closes the socket, and gives those who have connected and wait to be taken: the kernel would
+    /// cut them off. Those at one that somebody else holds wait for whoever takes them next.
+    pub(super) fn close(self) -> Vec<Accepted> {
+        let mut waiting = Vec::new();
+        if self.is_held {
+            return waiting;
+        }
+        if let Socket::Unix(listener, _) = &self.socket {
+            // Nobody comes after these. TCP has no such thing: it would cut them off here.
+            let _ = shutdown(listener, Shutdown::Read);
+        }
+        // More than the kernel keeps are those who go on coming.
+        for _ in 0..=BACKLOG {
+            match self.accept_now() {
+                Ok(accepted) => waiting.push(accepted),
+                Err(error) if is_the_clients(&error) => {}
+                Err(_) => break,
+            }
+        }
+        waiting
+    }
+
+    /// Without asking the runtime, which may not know yet that somebody has connected.
+    fn accept_now(&self) -> io::Result<Accepted> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        match &self.socket {
+            Socket::Unix(listener, _) => {
+                let stream = accept_with(listener, flags)?;
+                Ok(Accepted::Unix(UnixStream::from_std(stream.into())?))
+            }
+            Socket::Tcp(listener) | Socket::Beyond(listener) => {
+                let stream = TcpStream::from_std(accept_with(listener, flags)?.into())?;
+                let address = stream.peer_addr()?;
+                Ok(Accepted::Tcp(stream, address))
+            }
+        }
+    }
+}
+
+impl Reach {
+    /// Whether somebody from there may be served. With `route_localnet` a neighbour reaches
+    /// 127.0.0.1, from an address of its own. Whoever connects to another of this host's addresses
+    /// from here comes from that.
+    pub(super) fn has(&self, peer: IpAddr) -> bool {
+        match self {
+            Self::Anybody => true,
+            Self::Here(own) => {
+                let peer = peer.to_canonical();
+                peer.is_loopback() || Some(peer) == *own
+            }
+        }
+    }
+}
+
+/// Whether the fault is that of the connection that was to be taken, and not ours (accept(2)).
+pub(super) fn is_the_clients(error: &io::Error) -> bool {
+    let faults = [
+        Errno::CONNABORTED,
+        Errno::CONNRESET,
+        Errno::INTR,
+        Errno::PERM,
+        Errno::PROTO,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::HOSTUNREACH,
+        Errno::HOSTDOWN,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| faults.contains(&errno))
+}
+
+fn unusable_tcp(listener: &std::net::TcpListener, cause: io::Error) -> BindError {
+    BindError {
+        what: "the TCP socket that the service manager hands over".to_owned(),
+        address: listener.local_addr().ok(),
+        cause,
     }
 }
 
@@ -223,255 +322,10 @@ fn restrain(listener: &TcpListener, address: SocketAddr) -> io::Result<()> {
 /// The socket's name goes with it, so that clients see at once that nobody is there.
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Self::Unix(_, Some(path)) = self {
+        if let Socket::Unix(_, Some(path)) = &self.socket {
             let _ = std::fs::remove_file(path);
         }
     }
-}
-
-enum Accepted {
-    Unix(UnixStream),
-    Tcp(TcpStream, SocketAddr),
-}
-
-/// What all connections share.
-#[derive(Debug)]
-pub struct Connections {
-    clock: Arc<dyn Clock>,
-    ledger: Arc<Ledger>,
-    witness: Arc<Witness>,
-    metrics: Arc<Metrics>,
-    /// Told whenever a connection has ended.
-    ended: Arc<Notify>,
-    pulse: Pulse,
-}
-
-impl Connections {
-    pub fn new(clock: Arc<dyn Clock>, limits: Limits, witness: Witness) -> Self {
-        Self {
-            clock,
-            ledger: ledger(limits, BTreeSet::new()),
-            witness: Arc::new(witness),
-            metrics: Arc::default(),
-            ended: Arc::new(Notify::new()),
-            pulse: Pulse::default(),
-        }
-    }
-
-    /// Counted there.
-    #[must_use]
-    pub fn counted(self, metrics: Arc<Metrics>) -> Self {
-        Self { metrics, ..self }
-    }
-
-    /// With room that these users alone can take.
-    #[must_use]
-    pub fn knowing(self, users: BTreeSet<u32>) -> Self {
-        self.ledger.know(users);
-        self
-    }
-
-    /// From now on these limits hold, and these users have room that they alone can take. No
-    /// connection ends.
-    pub fn change(&self, limits: Limits, known: BTreeSet<u32>) {
-        self.ledger.change(limits, known);
-    }
-
-    pub fn witness(&self) -> &Witness {
-        &self.witness
-    }
-
-    /// For a listener whose places nobody on another can take.
-    #[must_use]
-    pub fn apart(&self, limits: Limits) -> Self {
-        Self {
-            clock: Arc::clone(&self.clock),
-            ledger: ledger(limits, BTreeSet::new()),
-            witness: Arc::clone(&self.witness),
-            metrics: Arc::clone(&self.metrics),
-            ended: self.ended(),
-            pulse: self.pulse.clone(),
-        }
-    }
-
-    /// With listeners that answer whoever asks whether they are alive.
-    #[must_use]
-    pub fn watched_by(self, pulse: Pulse) -> Self {
-        Self { pulse, ..self }
-    }
-
-    pub fn ended(&self) -> Arc<Notify> {
-        Arc::clone(&self.ended)
-    }
-}
-
-fn ledger(limits: Limits, known: BTreeSet<u32>) -> Arc<Ledger> {
-    Arc::new(Ledger::new(limits, known, process::descriptors()))
-}
-
-/// Takes connections, which callers know by `name`, until `stop` says so, then waits for those
-/// under way to drain. The socket is closed once nobody else holds it either.
-pub async fn serve(
-    listener: Arc<Listener>,
-    name: ListenerName,
-    endpoint: Arc<dyn Endpoint>,
-    connections: Arc<Connections>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let too_many = Refusal::too_many().into_bytes();
-    let counts = connections.metrics.listener(name.as_str());
-    let mut under_way = JoinSet::new();
-    let mut complain_at = connections.clock.boot();
-    let what = format!("the listener {}", name.as_str());
-    let mut heart = connections.pulse.heart(what);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = heart.beat() => continue,
-            _ = stop.wait_for(|&stop| stop) => break,
-        };
-        while under_way.try_join_next().is_some() {}
-        let accepted = accepted.and_then(|accepted| {
-            let peer = accepted.peer(&listener, &name, &connections.witness)?;
-            Ok((accepted, peer))
-        });
-        let (accepted, peer) = match accepted {
-            Ok((accepted, Some(peer))) => (accepted, peer),
-            Ok((_, None)) => continue,
-            Err(error) if is_the_clients(&error) => continue,
-            Err(error) => {
-                let now = connections.clock.boot();
-                if complain_at <= now {
-                    tracing::error!(%error, "cannot take connections; trying on");
-                    complain_at = now.after(COMPLAINTS);
-                }
-                connections.clock.deadline(PAUSE).await;
-                continue;
-            }
-        };
-        let clock = Arc::clone(&connections.clock);
-        // Whoever has enough of them is told so and let go at once: what is not taken would stand
-        // before others in the kernel's queue.
-        let holder = Holder::of(peer.connected());
-        let Some(place) = connections.ledger.place(holder, clock.boot()) else {
-            counts.refused.add();
-            accepted.tell(&too_many);
-            continue;
-        };
-        let beginners = place.beginners();
-        let endpoint = Arc::new(Limited {
-            endpoint: Arc::clone(&endpoint),
-            place,
-            clock: Arc::clone(&clock),
-        });
-        let (ended, stop) = (connections.ended(), stop.clone());
-        let open = Open::of(&counts);
-        under_way.spawn(async move {
-            dispatch(
-                accepted,
-                Arc::new(peer),
-                endpoint,
-                beginners,
-                clock,
-                &open,
-                stop,
-            )
-            .await;
-            drop(open);
-            ended.notify_one();
-        });
-    }
-    drop((listener, heart));
-    while under_way.join_next().await.is_some() {}
-}
-
-/// A connection as it is counted, until it is dropped.
-struct Open(Arc<ListenerCounts>);
-
-impl Open {
-    fn of(counts: &Arc<ListenerCounts>) -> Self {
-        counts.open.up();
-        Self(Arc::clone(counts))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.down();
-    }
-}
-
-impl Accepted {
-    /// Who it is, asked before a byte is read. Nobody where it is somebody from elsewhere.
-    fn peer(
-        &self,
-        listener: &Listener,
-        name: &ListenerName,
-        witness: &Witness,
-    ) -> io::Result<Option<Peer>> {
-        match self {
-            Self::Unix(stream) => Peer::of_unix(stream, name.clone(), witness).map(Some),
-            Self::Tcp(stream, address) => Ok(may_come(address.ip(), listener)
-                .then(|| Peer::of_tcp(stream, *address, name.clone(), witness))),
-        }
-    }
-
-    /// Says one thing to a client that is not listened to, if its socket takes it at once.
-    fn tell(&self, answer: &[u8]) {
-        // tokio does not know yet that a new socket can be written to.
-        let at_once = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let _ = match self {
-            Self::Unix(stream) => send(stream, answer, at_once),
-            Self::Tcp(stream, _) => send(stream, answer, at_once),
-        };
-    }
-}
-
-/// Whether it may be served there. With `route_localnet` a neighbour reaches 127.0.0.1, from an address of its own. Whoever
-/// connects to another of this host's addresses from here comes from that.
-fn may_come(peer: IpAddr, listener: &Listener) -> bool {
-    if matches!(listener, Listener::Beyond(_)) {
-        return true;
-    }
-    let peer = peer.to_canonical();
-    let own = listener.tcp_address().map(|own| own.ip().to_canonical());
-    peer.is_loopback() || Some(peer) == own
-}
-
-async fn dispatch(
-    accepted: Accepted,
-    peer: Arc<Peer>,
-    endpoint: Arc<dyn Endpoint>,
-    beginners: Arc<Semaphore>,
-    clock: Arc<dyn Clock>,
-    open: &Open,
-    stop: watch::Receiver<bool>,
-) {
-    let counts = Arc::clone(&open.0);
-    match accepted {
-        Accepted::Unix(stream) => {
-            connection::serve(stream, peer, endpoint, beginners, clock, counts, stop).await;
-        }
-        Accepted::Tcp(stream, _) => {
-            connection::serve(stream, peer, endpoint, beginners, clock, counts, stop).await;
-        }
-    }
-}
-
-/// Whether the fault is that of the connection that was to be taken, and not ours (accept(2)).
-fn is_the_clients(error: &io::Error) -> bool {
-    let faults = [
-        Errno::CONNABORTED,
-        Errno::CONNRESET,
-        Errno::INTR,
-        Errno::PERM,
-        Errno::PROTO,
-        Errno::NETDOWN,
-        Errno::NETUNREACH,
-        Errno::HOSTUNREACH,
-        Errno::HOSTDOWN,
-    ];
-    Errno::from_io_error(error).is_some_and(|errno| faults.contains(&errno))
 }
 
 #[cfg(test)]

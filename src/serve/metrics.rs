@@ -9,7 +9,7 @@ use super::{Body, Site, whole};
 use crate::clock::Timestamp;
 use crate::metrics::{self, Page, declared};
 use crate::os::process;
-use crate::refresh::{Expiry, Held, Snapshot, State};
+use crate::refresh::{Snapshot, State};
 use crate::telemetry;
 
 impl Site {
@@ -117,8 +117,5 @@ fn seconds(instant: Timestamp) -> i64 {
 }
 
 fn expiry(snapshot: &Snapshot) -> Option<Timestamp> {
-    match snapshot.held.as_ref().map(|held: &Held| held.expiry)? {
-        Expiry::Known(expiry) => Some(expiry),
-        Expiry::Unknown { .. } | Expiry::Never => None,
-    }
+    snapshot.held.as_ref()?.life().expiry
 }

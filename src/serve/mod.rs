@@ -1,11 +1,13 @@
 //! What clients and operators connect to: listeners, connections, and the endpoints behind them.
 
+mod accept_loop;
 mod activity;
 mod address;
 mod admin;
 mod authorization;
 mod challenges;
 mod connection;
+mod connections;
 mod ecs;
 mod endpoint;
 mod explain;
@@ -49,13 +51,15 @@ use crate::clock::{BootInstant, SharedClock, Timestamp};
 use crate::identity::IdentityName;
 use crate::metrics::Metrics;
 
+pub use accept_loop::serve;
 pub use address::{AGENTS, METADATA, is_for_this_host};
 pub use admin::{Admin, Admins};
 pub use connection::{Stream, serve as serve_connection};
+pub use connections::Connections;
 pub use ecs::Public;
 pub use imds::Imds;
 pub use lease::LeaseBody;
-pub use listener::{BindError, Connections, Listener, serve};
+pub use listener::{BindError, Listener};
 pub use monitoring::Monitoring;
 pub use peer::Peer;
 pub use refusal::Refusal;

@@ -21,7 +21,7 @@ pub struct Terms {
     pub identities: BTreeMap<IdentityName, SnapshotReader>,
     /// What each identity is made of.
     pub links: BTreeMap<IdentityName, Vec<Link>>,
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     pub admins: Admins,
     /// `http://127.0.0.1:9169`, where there is a TCP listener.
     pub url: Option<String>,

@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::authz::{Rule, User};
-use crate::os::peer::{self, Overflow, UnixPeer};
+use crate::os::peer::{self, UnixPeer};
 use crate::os::process;
 use crate::os::sock_diag::{Ends, SocketOwners};
+use crate::os::users::{Accounts, HostAccounts, Overflow};
 
 /// The kernel's word about callers.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Witness {
             tracing::debug!(%error, "the users of TCP connections are not known");
         });
         Self {
-            overflow: Overflow::of_kernel(),
+            overflow: HostAccounts.overflow(),
             owners: owners.ok(),
         }
     }

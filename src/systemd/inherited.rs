@@ -24,6 +24,8 @@ pub enum TcpDoor {
     Http,
     /// `FileDescriptorName=imds`
     Imds,
+    /// `FileDescriptorName=metrics`
+    Metrics,
 }
 
 /// Who comes in by a Unix socket.
@@ -93,8 +95,8 @@ impl fmt::Display for Unusable {
             Self::Unknown(name) => write!(
                 formatter,
                 "it calls a socket `{name}`, which credd does not know; say what it is for by \
-                 FileDescriptorName= in its .socket unit: `http`, `imds`, `unix`, `admin`, `sock-diag`, \
-                 or `unix-NAME` for [serve.unix.NAME]"
+                 FileDescriptorName= in its .socket unit: `http`, `imds`, `metrics`, `unix`, \
+                 `admin`, `sock-diag`, or `unix-NAME` for [serve.unix.NAME]"
             ),
             Self::Other { name, expected } => write!(
                 formatter,
@@ -124,15 +126,8 @@ impl Inherited {
 
     /// What earlier runs have had kept by this name, in the order that systemd has it in.
     pub fn take_stored(&mut self, name: &str) -> Vec<OwnedFd> {
-        let (taken, left) = std::mem::take(&mut self.stored)
-            .into_iter()
-            .partition(|(stored, _)| stored == name);
-        self.stored = left;
-        let taken: Vec<(String, OwnedFd)> = taken;
-        taken
-            .into_iter()
-            .map(|(_, descriptor)| descriptor)
-            .collect()
+        let taken = self.stored.extract_if(.., |(stored, _)| stored == name);
+        taken.map(|(_, descriptor)| descriptor).collect()
     }
 
     /// Whether somebody comes in by a socket at `path` that is handed over.
@@ -209,6 +204,7 @@ impl Door {
         match name {
             "http" => Some(Self::Tcp(TcpDoor::Http)),
             "imds" => Some(Self::Tcp(TcpDoor::Imds)),
+            "metrics" => Some(Self::Tcp(TcpDoor::Metrics)),
             "unix" => Some(Self::Unix(UnixDoor::Public)),
             "admin" => Some(Self::Unix(UnixDoor::Admin)),
             _ => name
@@ -335,7 +331,11 @@ mod tests {
     fn a_socket_is_what_its_name_says() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        for (name, door) in [("http", TcpDoor::Http), ("imds", TcpDoor::Imds)] {
+        for (name, door) in [
+            ("http", TcpDoor::Http),
+            ("imds", TcpDoor::Imds),
+            ("metrics", TcpDoor::Metrics),
+        ] {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
             let inherited = sorted(name, listener).unwrap();

@@ -12,6 +12,7 @@ use rustix::net::{
 };
 
 use crate::environment::Environment;
+use crate::printable;
 
 /// Bytes of a status line. systemd takes datagrams of 4096 (`NOTIFY_BUFFER_MAX`, `PIPE_BUF`), and
 /// nobody reads a line of that length.
@@ -23,12 +24,23 @@ const LONGEST: usize = 1024;
 pub struct Notifier {
     line: Option<Line>,
     has_failed: AtomicBool,
+    keeps_descriptors: Option<bool>,
 }
 
 #[derive(Debug)]
 struct Line {
     socket: UnixDatagram,
     to: SocketAddrUnix,
+}
+
+/// By `$FDSTORE`, which systemd sets from version 254 on (`systemd.exec(5)`), to what the unit's
+/// `FileDescriptorStoreMax=` is unless that is 0. From the same version on it sets
+/// `$MEMORY_PRESSURE_WATCH`, too, so that an absent one means something where that is there.
+fn keeps_descriptors(environment: &Environment) -> Option<bool> {
+    match environment.variable("FDSTORE") {
+        Some(most) => most.parse().ok().map(|most: u32| most > 0),
+        None => environment.variable("MEMORY_PRESSURE_WATCH").map(|_| false),
+    }
 }
 
 impl Notifier {
@@ -42,6 +54,7 @@ impl Notifier {
             Ok(line) => Self {
                 line: Some(line),
                 has_failed: AtomicBool::new(false),
+                keeps_descriptors: keeps_descriptors(environment),
             },
             Err(error) => {
                 tracing::debug!(%error, "cannot tell the service manager anything");
@@ -53,6 +66,11 @@ impl Notifier {
     /// Whether anybody is told anything.
     pub fn is_heard(&self) -> bool {
         self.line.is_some()
+    }
+
+    /// Whether [stored](Self::store) descriptors are kept, where the service manager says so.
+    pub fn keeps_descriptors(&self) -> Option<bool> {
+        self.keeps_descriptors
     }
 
     /// Says that this process does what it was started for, or does so again after a reload.
@@ -95,11 +113,7 @@ impl Notifier {
         let mut message = String::from("STATUS=");
         for character in text.chars() {
             // A line break would begin another assignment.
-            let character = if character.is_control() {
-                ' '
-            } else {
-                character
-            };
+            let character = printable::letter(character);
             if message.len() + character.len_utf8() > LONGEST {
                 break;
             }

@@ -101,13 +101,9 @@ impl Sink {
 
 impl Way {
     fn write(&self, record: &Record) -> io::Result<()> {
-        let outcome = match self.journal.send(&datagram(record, true)) {
-            // The message alone tells all that the fields do.
-            Err(error) if journal::is_too_large(&error) => {
-                self.journal.send(&datagram(record, false))
-            }
-            outcome => outcome,
-        };
+        let outcome = self
+            .journal
+            .send(|with_fields| datagram(record, with_fields));
         // Waits once, not for each record after that.
         let is_stuck = outcome.is_err();
         if self.is_stuck.swap(is_stuck, Ordering::Relaxed) != is_stuck {

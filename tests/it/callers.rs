@@ -55,7 +55,10 @@ pub(crate) struct World {
 impl World {
     /// Whoever meets the conditions gets the identity of that name, which has that key.
     pub(crate) fn new(address: &str, openings: Vec<(&str, &str, Conditions)>) -> Self {
-        let clock: SharedClock = Arc::new(SystemClock::new());
+        Self::by(Arc::new(SystemClock::new()), address, openings)
+    }
+
+    fn by(clock: SharedClock, address: &str, openings: Vec<(&str, &str, Conditions)>) -> Self {
         let expiry = clock.now().plus(Duration::from_hours(6));
         let (mut allow, mut upstreams) = (Vec::new(), Vec::new());
         let mut identities = std::collections::BTreeMap::new();
@@ -90,7 +93,11 @@ impl World {
 
     /// One identity on the Unix socket, which lies open for everybody to be refused.
     pub(crate) fn opening_to(caller: Conditions) -> Self {
-        let world = Self::new("127.0.0.1:0", vec![("alice", ALICES, caller)]);
+        Self::opening_by(Arc::new(SystemClock::new()), caller)
+    }
+
+    fn opening_by(clock: SharedClock, caller: Conditions) -> Self {
+        let world = Self::by(clock, "127.0.0.1:0", vec![("alice", ALICES, caller)]);
         world.open_the_door();
         world
     }

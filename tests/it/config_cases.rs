@@ -10,7 +10,7 @@ use credd::authz::{Opens, Rule};
 use credd::config::{self, Challenges, Config};
 use credd::environment::Environment;
 use credd::os::files;
-use credd::os::users::{Accounts, OVERFLOW};
+use credd::os::users::{Accounts, Overflow};
 use credd::providers::chain::default_chain;
 use credd::serve::{Limits, MetricsConfig};
 
@@ -89,12 +89,11 @@ impl Accounts for TheirAccounts {
         Ok(number(name))
     }
 
-    fn overflow_user(&self) -> u32 {
-        4711
-    }
-
-    fn overflow_group(&self) -> u32 {
-        4712
+    fn overflow(&self) -> Overflow {
+        Overflow {
+            uid: 4711,
+            gid: 4712,
+        }
     }
 }
 
@@ -104,7 +103,7 @@ fn number(name: &str) -> Option<u32> {
         "app" => Some(1001),
         "billing" => Some(1002),
         "report" => Some(1003),
-        "nobody" => Some(OVERFLOW),
+        "nobody" => Some(Overflow::USUAL.uid),
         _ => None,
     }
 }

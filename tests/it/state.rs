@@ -9,15 +9,14 @@ mod restarts;
 mod restoring;
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use credd::os::files;
 use serde_json::Value;
 
 use crate::commands::aws::{OPS, configure, credd, with_keys, write_profiles};
 use crate::serving::eventually;
-use crate::serving::program::{Place, Running, Said};
+use crate::serving::program::{Place, Running};
 use crate::support::fake_aws::{FakeAws, Role};
 use manager::Manager;
 
@@ -110,24 +109,9 @@ impl<'a> Service<'a> {
     /// Started, with a session that took a code, and every identity served.
     fn settle(&self) -> Running {
         let daemon = self.start();
-        self.answer("111111");
+        self.place.answer("111111");
         self.sets();
         daemon
-    }
-
-    /// Leaves a code once one is asked for.
-    fn answer(&self, code: &str) {
-        eventually("a code is asked for", || {
-            let status = self.place.run(&["status", "--json"]).json();
-            let is_asked = !status["challenges"].as_array()?.is_empty();
-            is_asked.then_some(())
-        });
-        let (read, mut write) = std::io::pipe().unwrap();
-        writeln!(write, "{code}").unwrap();
-        drop(write);
-        let mut command = self.place.credd(&["mfa"]);
-        let said = Said::by(command.stdin(Stdio::from(read)));
-        assert!(said.is_success(), "{said:?}");
     }
 
     /// What each identity gives, once it does.

@@ -17,8 +17,8 @@ fn the_shared_session_is_read() {
     let Some((body, expected)) = case("responses") else {
         return;
     };
-    let found = minted(body.as_bytes(), None).unwrap();
-    let (set, expected) = (found.credentials, &expected["Credentials"]);
+    let set = minted(body.as_bytes(), None).unwrap();
+    let expected = &expected["Credentials"];
     assert_eq!(expected["AccessKeyId"], set.access_key_id.expose());
     assert_eq!(expected["SecretAccessKey"], set.secret_access_key.expose());
     assert_eq!(
@@ -27,7 +27,7 @@ fn the_shared_session_is_read() {
     );
     let expiry = Timestamp::parse(expected["Expiration"].as_str().unwrap());
     assert!(expiry.is_some() && set.expiry == expiry);
-    assert_eq!((set.account_id, found.assumed_role_arn), (None, None));
+    assert_eq!(set.account_id, None);
     tell("1 shared answer of sts passed");
 }
 

@@ -13,13 +13,9 @@ pub(super) fn write(
     lost: &mut u64,
 ) -> io::Result<()> {
     while let Some(line) = lines.front() {
-        match journal.send(&line.to_journal(true)) {
-            // By default 208 KiB fit, and the longest line has 70. The message alone tells all that
-            // the fields do.
-            Err(error) if is_too_large(&error) => match journal.send(&line.to_journal(false)) {
-                Err(error) if is_too_large(&error) => *lost += line.count,
-                outcome => outcome?,
-            },
+        match journal.send(|with_fields| line.to_journal(with_fields)) {
+            // By default 208 KiB fit, and the longest line has 70.
+            Err(error) if is_too_large(&error) => *lost += line.count,
             outcome => outcome?,
         }
         lines.pop_front();

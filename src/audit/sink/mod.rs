@@ -38,7 +38,9 @@ impl Outlets {
     /// from a unit, and no journald to go with it.
     pub(super) fn usual(&self) -> Destination {
         match self.by_default {
-            Destination::Journal if !Journal::is_there(&self.journal) => Destination::Stderr,
+            Destination::Journal if Journal::open(self.journal.clone()).is_err() => {
+                Destination::Stderr
+            }
             ref usual => usual.clone(),
         }
     }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::credentials::{Credentials, Principal};
+use crate::printable;
 use crate::secret::Secret;
 
 /// A parsed answer: a complete set, or the service's word that there is none.
@@ -120,23 +121,30 @@ pub(super) fn plain(value: Option<Secret>) -> Option<String> {
 /// The `code` and `message` of an error body, in either casing and printable: ECS agents send
 /// lower case, IMDS upper case. Nothing if it is no such body.
 pub fn error_text(body: &[u8]) -> Option<String> {
-    let fields: Fields = serde_json::from_slice(body).ok()?;
-    let code = printable(fields.code.as_ref().map_or("", Secret::expose));
-    let message = printable(fields.message.as_ref().map_or("", Secret::expose));
-    match (code.is_empty(), message.is_empty()) {
-        (true, true) => None,
-        (false, true) => Some(code),
-        (true, false) => Some(message),
-        (false, false) => Some(format!("{code}: {message}")),
+    match error(body)? {
+        (Some(code), Some(message)) => Some(format!("{code}: {message}")),
+        (code, message) => code.or(message),
     }
 }
 
-/// At most 200 characters, none of which can move a cursor or start a line in a log.
+/// The same without the `code`, where there is a `message`.
+pub fn error_message(body: &[u8]) -> Option<String> {
+    let (code, message) = error(body)?;
+    message.or(code)
+}
+
+/// Those that say anything.
+fn error(body: &[u8]) -> Option<(Option<String>, Option<String>)> {
+    let fields: Fields = serde_json::from_slice(body).ok()?;
+    let said = |field: Option<Secret>| {
+        let text = field.map(|it| printable(it.expose()));
+        text.filter(|text| !text.is_empty())
+    };
+    Some((said(fields.code), said(fields.message)))
+}
+
 fn printable(text: &str) -> String {
-    text.chars()
-        .take(200)
-        .map(|it| if it.is_control() { ' ' } else { it })
-        .collect()
+    printable::line(text, 200)
 }
 
 /// All values are held as secrets until it is known what they are.
@@ -332,6 +340,9 @@ mod tests {
         assert_eq!(error_text(both).as_deref(), Some("c: why"));
         assert_eq!(error_text(br#"{"Code":"c","code":"d"}"#), None);
         assert_eq!(error_text(b"<html>"), None);
+        assert_eq!(error_message(both).as_deref(), Some("why"));
+        assert_eq!(error_message(br#"{"code":"c"}"#).as_deref(), Some("c"));
+        assert_eq!(error_message(b"{}"), None);
         assert_eq!(error_text(b"{}"), None);
     }
 

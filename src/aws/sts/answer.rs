@@ -10,15 +10,6 @@ use crate::clock::Timestamp;
 use crate::credentials::{Credentials, Principal};
 use crate::secret::Secret;
 
-/// Credentials that were made for us.
-#[derive(Debug)]
-pub struct Minted {
-    pub credentials: Credentials,
-    /// `arn:aws:sts::123456789012:assumed-role/billing/session`; absent in the answer of
-    /// `GetSessionToken`.
-    pub assumed_role_arn: Option<Arn>,
-}
-
 /// Whose credentials these are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerIdentity {
@@ -45,32 +36,30 @@ impl std::error::Error for MalformedAnswer {}
 
 /// Reads the answer to `AssumeRole`, `AssumeRoleWithWebIdentity` or `GetSessionToken`. `role_arn`
 /// is the role that was asked for, which the answer does not repeat.
-pub fn minted(body: &[u8], role_arn: Option<&Arn>) -> Result<Minted, MalformedAnswer> {
+pub fn minted(body: &[u8], role_arn: Option<&Arn>) -> Result<Credentials, MalformedAnswer> {
     with_result(body, |result| {
-        let assumed_role_arn = xml::child(result, "AssumedRoleUser")
+        // `arn:aws:sts::123456789012:assumed-role/billing/session`; `GetSessionToken` has none.
+        let assumed = xml::child(result, "AssumedRoleUser")
             .and_then(|user| Arn::parse(xml::text(user, "Arn")?).ok());
-        let account = assumed_role_arn.as_ref().map(Arn::account);
+        let account = assumed.as_ref().map(Arn::account);
         let set = xml::child(result, "Credentials").ok_or_else(|| missing("Credentials"))?;
         let secret = |name| required(set, name).map(|text| Secret::from(text.to_owned()));
         let expiry = Timestamp::parse(required(set, "Expiration")?)
             .ok_or_else(|| MalformedAnswer("`Expiration` is no RFC 3339 time".to_owned()))?;
-        Ok(Minted {
-            credentials: Credentials {
-                access_key_id: required(set, "AccessKeyId")?.to_owned().into(),
-                secret_access_key: secret("SecretAccessKey")?,
-                session_token: Some(secret("SessionToken")?),
-                expiry: Some(expiry),
-                account_id: account
-                    .filter(|account| !account.is_empty())
-                    .map(str::to_owned),
-                role_arn: role_arn.map(|arn| arn.as_str().to_owned()),
-                principal: if role_arn.is_some() {
-                    Principal::Role
-                } else {
-                    Principal::User
-                },
+        Ok(Credentials {
+            access_key_id: required(set, "AccessKeyId")?.to_owned().into(),
+            secret_access_key: secret("SecretAccessKey")?,
+            session_token: Some(secret("SessionToken")?),
+            expiry: Some(expiry),
+            account_id: account
+                .filter(|account| !account.is_empty())
+                .map(str::to_owned),
+            role_arn: role_arn.map(|arn| arn.as_str().to_owned()),
+            principal: if role_arn.is_some() {
+                Principal::Role
+            } else {
+                Principal::User
             },
-            assumed_role_arn,
         })
     })
 }
@@ -137,17 +126,14 @@ mod tests {
 
     #[test]
     fn an_assumed_role_is_read_whole() {
-        let minted = minted(WHOLE.as_bytes(), Some(&role())).unwrap();
-        let set = &minted.credentials;
+        let set = minted(WHOLE.as_bytes(), Some(&role())).unwrap();
         assert_eq!(set.access_key_id.expose(), "ASIAIOSFODNN7EXAMPLE");
         assert_eq!(set.secret_access_key.expose(), "CANARY");
         assert_eq!(set.session_token.as_ref().unwrap().expose(), "CANARY");
         assert_eq!(set.expiry, Timestamp::parse("2021-08-05T19:58:02.5Z"));
         assert_eq!(set.account_id.as_deref(), Some("123456789012"));
         assert_eq!(set.role_arn.as_deref(), Some(role().as_str()));
-        let arn = minted.assumed_role_arn.as_ref().unwrap();
-        assert_eq!(arn.resource(), "assumed-role/r/s");
-        assert!(!format!("{minted:?}").contains("CANARY"));
+        assert!(!format!("{set:?}").contains("CANARY"));
     }
 
     #[test]

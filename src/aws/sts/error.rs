@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::xml;
 use crate::credentials::Failure;
+use crate::printable;
 
 /// An answer with a status other than 200. All texts are printable and short.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -307,14 +308,11 @@ fn bare_code(code: &str) -> &str {
     code.split_once(':').map_or(code, |(code, _)| code)
 }
 
-/// The first line, in at most 1000 characters, none of which can move a cursor: where AWS explains
-/// a signature, the lines below hold the session token.
+/// The first line, in at most 1000 characters: where AWS explains a signature, the lines below hold
+/// the session token.
 pub(super) fn printable(text: &str) -> String {
     let line = text.trim().split(['\n', '\r']).next().unwrap_or_default();
-    line.chars()
-        .take(1000)
-        .map(|it| if it.is_control() { ' ' } else { it })
-        .collect()
+    printable::line(line, 1000)
 }
 
 /// Where AWS validates parameters it quotes them: `Value '123' at 'tokenCode' failed to satisfy

@@ -9,8 +9,7 @@ mod request;
 mod xml;
 
 pub use answer::{
-    CallerIdentity, DecodedMessage, MalformedAnswer, Minted, caller_identity, decoded_message,
-    minted,
+    CallerIdentity, DecodedMessage, MalformedAnswer, caller_identity, decoded_message, minted,
 };
 pub use error::Refusal;
 pub use request::{

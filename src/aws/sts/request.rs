@@ -102,11 +102,6 @@ impl Request {
         }
     }
 
-    /// Whether it must be signed: a web identity token speaks for itself.
-    pub fn is_signed(&self) -> bool {
-        !matches!(self, Self::AssumeRoleWithWebIdentity(_))
-    }
-
     /// Whether it shows an MFA code, and so must not be sent twice.
     pub fn shows_mfa_code(&self) -> bool {
         match self {
@@ -343,7 +338,6 @@ mod tests {
                 "Action=AssumeRoleWithWebIdentity&{ROLE}&WebIdentityToken=a.b%0A&DurationSeconds=900"
             )
         );
-        assert!(!request.is_signed());
         let request = Request::GetSessionToken(GetSessionToken {
             duration: Some(Duration::from_hours(12)),
             mfa: Some(mfa()),
@@ -353,7 +347,6 @@ mod tests {
             "Action=GetSessionToken&Version=2011-06-15&DurationSeconds=43200\
              &SerialNumber=arn%3Aaws%3Aiam%3A%3A1%3Amfa%2Fa&TokenCode=123456"
         );
-        assert!(request.is_signed());
         assert_eq!(
             form(&Request::GetCallerIdentity),
             "Action=GetCallerIdentity&Version=2011-06-15"

@@ -16,6 +16,7 @@ use crate::credentials::{
     AccessKeyId, Credentials, Failure, Principal, Provided, Renewal, described,
 };
 use crate::environment::Environment;
+use crate::os::files::in_turn;
 use crate::os::ownership::check_owned;
 use crate::secret::Secret;
 use plan::{Plan, Reader};
@@ -146,6 +147,9 @@ pub(super) struct ProfileProvider {
     has_reached_chain: bool,
     /// Its own keys, where they were what it meant.
     keys: Option<Credentials>,
+    /// Whether what its chain holds since before a restart is to be dropped, once it is known what
+    /// the chain is.
+    is_forgotten: bool,
 }
 
 impl ProfileProvider {
@@ -156,6 +160,7 @@ impl ProfileProvider {
             chain: None,
             has_reached_chain: false,
             keys: None,
+            is_forgotten: false,
         }
     }
 
@@ -196,6 +201,9 @@ impl ProfileProvider {
             _ => self.build(&link),
         };
         let (_, chain) = self.chain.insert((link, chain));
+        if std::mem::take(&mut self.is_forgotten) {
+            chain.forget();
+        }
         self.has_reached_chain = true;
         let provided = chain.provide().await?;
         Ok(Provided {
@@ -250,9 +258,11 @@ impl Provider for ProfileProvider {
     }
 
     fn forget(&mut self) {
-        match &mut self.chain {
-            Some((_, chain)) => chain.forget(),
-            None => self.context.shared_sessions.forget(&self.context.identity),
+        if let Some((_, chain)) = &mut self.chain {
+            chain.forget();
+        } else {
+            self.is_forgotten = true;
+            self.context.shared_sessions.forget(&self.context.identity);
         }
     }
 }
@@ -307,17 +317,21 @@ async fn check_files(locations: &Locations) -> Result<(), Failure> {
 
 /// Why somebody else could have written one of the files, if so.
 async fn problem_with_files(locations: &Locations) -> Option<String> {
-    let files = [&locations.config, &locations.credentials];
-    let paths = files.map(|file| file.as_ref().map(|location| location.path.clone()));
-    // A path may lead over a network that hangs.
-    let checked = tokio::task::spawn_blocking(move || {
-        let mut there = paths.iter().flatten().filter(|path| path.exists());
-        there.try_for_each(|path| check_owned(path))
-    });
-    match checked.await {
-        Ok(checked) => checked.err().map(|problem| problem.to_string()),
-        Err(error) => Some(error.to_string()),
+    for path in paths(locations) {
+        let checked = in_turn(path, |path| {
+            Ok(if path.exists() {
+                check_owned(path)
+            } else {
+                Ok(())
+            })
+        });
+        match checked.await {
+            Ok(Ok(())) => {}
+            Ok(Err(problem)) => return Some(problem.to_string()),
+            Err(error) => return Some(error.to_string()),
+        }
     }
+    None
 }
 
 /// Says once of each file that others could have written it. It is read all the same, as SDKs do:

@@ -136,7 +136,7 @@ impl Served {
             terms: InForce::new(Terms {
                 identities: BTreeMap::from([(reader.identity().clone(), reader)]),
                 links: BTreeMap::new(),
-                policy: Policy::new(Vec::new(), 1000, vec![IdentityName::default()]),
+                policy: Arc::new(Policy::new(Vec::new(), 1000, vec![IdentityName::default()])),
                 admins: Admins {
                     owner: 1000,
                     group: None,

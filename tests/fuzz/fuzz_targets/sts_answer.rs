@@ -6,9 +6,9 @@ use hyper::StatusCode;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {
-    if let Ok(minted) = minted(body, None) {
-        assert!(!minted.credentials.is_long_lived());
-        assert!(minted.credentials.expiry.is_some());
+    if let Ok(set) = minted(body, None) {
+        assert!(!set.is_long_lived());
+        assert!(set.expiry.is_some());
     }
     let _ = caller_identity(body);
     let _ = decoded_message(body);

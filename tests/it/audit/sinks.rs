@@ -2,33 +2,12 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::time::Duration;
 
 use credd::audit::{self, Destination, Outlets, WINDOW};
 
 use super::{Log, PROCESS, collect, decisions, in_file, let_others_run, outlets};
+use crate::support::journald::{received, value};
 use crate::support::patience;
-
-/// The fields of one datagram of the native protocol.
-fn received(journald: &UnixDatagram) -> Vec<(String, String)> {
-    journald
-        .set_read_timeout(Some(Duration::from_mins(1)))
-        .unwrap();
-    let mut datagram = vec![0; 64 * 1024];
-    let length = journald.recv(&mut datagram).unwrap();
-    let text = std::str::from_utf8(&datagram[..length]).unwrap();
-    assert!(text.ends_with('\n'));
-    let field = |line: &str| {
-        let (name, value) = line.split_once('=').unwrap();
-        (name.to_owned(), value.to_owned())
-    };
-    text.lines().map(field).collect()
-}
-
-fn value<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    let field = fields.iter().find(|(it, _)| it == name);
-    field.map(|(_, value)| value.as_str())
-}
 
 #[test]
 fn the_journal_gets_one_entry_for_repeats_with_a_field_for_each_key() {

@@ -9,15 +9,19 @@
 //! | ends, and another one gets its number | all refused |
 
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
 use credd::authz::Conditions;
 
 use super::python::{self, words, words_of};
 use super::{ALICE, BOB, World, count, inside, is_root, on_unix, tell, user};
 use crate::serving::skipped;
+use crate::support::clock::TestClock;
 
 fn executable(path: &Path) -> Conditions {
     Conditions {
@@ -54,6 +58,43 @@ end(child)
     let world = World::opening_to(executable(&sleep));
     let said = words(script, &world.daemon.socket(), &argument);
     assert_eq!(said, ["403", "200"]);
+}
+
+#[test]
+fn what_a_process_has_become_on_a_connection_in_use_is_seen_within_100_ms() {
+    let Some(interpreter) = python::interpreter().filter(|_| is_root()) else {
+        return;
+    };
+    let script = r"
+client = unconnected()
+def first():
+    connect(client)
+    print(ask(client), flush=True)
+child = becoming(sys.argv[2], first)
+for _ in sys.stdin:
+    print(ask(client), flush=True)
+end(child)
+";
+    let clock = TestClock::new();
+    let world = World::opening_by(Arc::clone(&clock) as _, executable(&interpreter));
+    let mut client = python::client(script, &world.daemon.socket())
+        .arg(sleep())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut orders = client.stdin.take().unwrap();
+    let mut said = BufReader::new(client.stdout.take().unwrap()).lines();
+    let mut says = || said.next().unwrap().unwrap();
+    assert_eq!(says(), "200");
+    clock.advance(Duration::from_millis(99));
+    orders.write_all(b"again\n").unwrap();
+    assert_eq!(says(), "200");
+    clock.advance(Duration::from_millis(1));
+    orders.write_all(b"again\n").unwrap();
+    assert_eq!(says(), "403");
+    drop(orders);
+    assert!(client.wait().unwrap().success());
 }
 
 #[test]

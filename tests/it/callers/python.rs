@@ -102,12 +102,15 @@ pub(super) fn whole(script: &str) -> String {
 /// The words that a script prints that has the socket as its first argument.
 #[track_caller]
 pub(super) fn words(script: &str, socket: &Path, arguments: &[&str]) -> Vec<String> {
-    words_of(
-        Command::new("python3")
-            .args(["-c", &whole(script)])
-            .arg(socket)
-            .args(arguments),
-    )
+    words_of(client(script, socket).args(arguments))
+}
+
+/// Runs a script that has the socket as its first argument.
+pub(super) fn client(script: &str, socket: &Path) -> Command {
+    let mut command = Command::new("python3");
+    command.args(["-c", &whole(script)]).arg(socket);
+    command.env("ALICE", ALICE.to_string());
+    command
 }
 
 #[track_caller]

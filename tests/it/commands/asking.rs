@@ -33,11 +33,57 @@ fn get_of_an_identity_that_is_none_fails_in_words() {
     let said = place.run(&["get", "billing"]);
     assert_eq!(said.code(), Some(1));
     assert_eq!(said.stdout, "");
-    assert!(said.stderr.starts_with("credd: "), "{said:?}");
-    assert!(said.stderr.contains("no identity of this name"), "{said:?}");
+    let expected = "credd: cannot get the credentials of identity billing: credd keeps no identity \
+                    of this name; `credd status` lists them\n";
+    assert_eq!(said.stderr, expected);
     let said = place.run(&["get", "../etc"]);
     assert_eq!(said.code(), Some(2));
     assert!(said.stderr.contains("identity name"), "{said:?}");
+}
+
+/// The codes of refusals are for SDKs.
+#[test]
+fn what_the_daemon_refuses_is_said_with_what_was_tried_and_without_a_code() {
+    let (place, _upstream) = place();
+    let _daemon = place.serve();
+    for (words, start) in [
+        (
+            &["log", "nonsense"][..],
+            "credd: cannot change what is logged: `nonsense` is no log filter; say a level",
+        ),
+        (
+            &["token", "rotate", "app"],
+            "credd: cannot rotate the token app: credd keeps no token of this name; `credd token`",
+        ),
+        (
+            &["refresh", "app"],
+            "credd: cannot refresh the credentials of identity app: credd keeps no identity",
+        ),
+        (
+            &["forget", "app"],
+            "credd: cannot drop the credentials of identity app: credd keeps no identity",
+        ),
+        (
+            &["explain", "app"],
+            "credd: cannot explain the chain of identity app: credd keeps no identity",
+        ),
+        (
+            &["exec", "app", "--", "true"],
+            "credd: cannot run a program with the credentials of identity app: credd keeps no",
+        ),
+        (
+            &["env", "app"],
+            "credd: cannot say how to get the credentials of identity app: credd keeps no",
+        ),
+        (
+            &["whoami", "app"],
+            "credd: cannot ask AWS about the credentials of identity app: credd keeps no",
+        ),
+    ] {
+        let said = place.run(words);
+        assert_eq!(said.code(), Some(1), "{said:?}");
+        assert!(said.stderr.starts_with(start), "{said:?}");
+    }
 }
 
 #[test]

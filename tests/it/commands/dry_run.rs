@@ -48,6 +48,51 @@ fn each_identity_is_resolved_and_named_and_nothing_is_left_behind() {
     });
 }
 
+/// Only the unit has its credentials; what does not need them is tried all the same.
+#[test]
+fn what_rests_on_credentials_of_the_unit_is_not_tried_elsewhere_and_said_where_it_can_be() {
+    beside_aws(|aws| {
+        let place = Place::bare();
+        configure(&place, "[identity.user]\nprovider = \"environment\"\n");
+        let ops = format!(
+            "[identity.ops]\nprovider = \"keys\"\naccess-key-id = \"{OPS_KEY}\"\n\
+             secret-access-key = \"credential:ops\"\n"
+        );
+        configure(&place, &ops);
+        let role = format!(
+            "[identity.billing]\nprovider = \"assume-role\"\nfrom = \"ops\"\nrole-arn = \"{ROLE}\"\n"
+        );
+        configure(&place, &role);
+        let run = |folder: Option<&std::path::Path>| {
+            let mut command = credd(&place, aws, &["check", "--dry-run"]);
+            if let Some(folder) = folder {
+                command.env("CREDENTIALS_DIRECTORY", folder);
+            }
+            Said::by(with_keys(&mut command))
+        };
+        let said = run(None);
+        assert!(said.is_success(), "{said:?}");
+        let not_tried =
+            "not tried: it rests on credential:ops, which systemd gives to credd's unit alone";
+        let lines: Vec<&str> = said.stdout.lines().skip(1).collect();
+        assert_eq!(
+            lines,
+            [
+                format!("billing  {not_tried}"),
+                format!("ops      {not_tried}"),
+                "user     arn:aws:iam::123456789012:user/ops (session of environment)".to_owned(),
+            ]
+        );
+        let hint = "CREDENTIALS_DIRECTORY=/run/credentials/credd.service credd check --dry-run";
+        assert!(said.stderr.contains(hint), "{said:?}");
+        // With the folder at hand they are tried.
+        let said = run(Some(&place.folder().join("credentials")));
+        assert_eq!(said.code(), Some(1), "{said:?}");
+        assert!(said.stdout.contains("ops      failed: "), "{said:?}");
+        assert!(!said.stderr.contains(hint), "{said:?}");
+    });
+}
+
 #[test]
 fn an_identity_that_cannot_be_resolved_fails_the_check_and_not_the_others() {
     beside_aws(|aws| {

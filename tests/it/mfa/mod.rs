@@ -18,6 +18,7 @@ use credd::challenge::{
 };
 use credd::clock::{Clock, SharedClock, Timestamp};
 use credd::credentials::{Failure, FailureClass, Warnings};
+use credd::daemon::keep;
 use credd::environment::Environment;
 use credd::http::{Client, Roots};
 use credd::identity::IdentityName;
@@ -163,7 +164,7 @@ struct Bench {
     announcements: Receiver<Announcement>,
     readers: BTreeMap<IdentityName, SnapshotReader>,
     journal: Journal,
-    _opened: Opened,
+    opened: Opened,
     _running: JoinSet<()>,
 }
 
@@ -215,15 +216,9 @@ impl Bench {
             pulse: Pulse::default(),
             ledger: Ledger::default(),
         };
-        let (opened, mut begun) = Identities::open_all(identities.into(), parts);
+        let (opened, begun) = Identities::open_all(identities.into(), parts);
         let mut running = JoinSet::new();
-        running.spawn(async move {
-            let mut refreshers = JoinSet::new();
-            while let Some(kept) = begun.recv().await {
-                refreshers.spawn(kept.run());
-            }
-            refreshers.join_all().await;
-        });
+        running.spawn(keep(begun));
         let bench = Self {
             clock,
             aws,
@@ -232,7 +227,7 @@ impl Bench {
             announcements,
             readers: opened.readers(),
             journal,
-            _opened: opened,
+            opened,
             _running: running,
         };
         for reader in bench.readers.values() {

@@ -180,3 +180,95 @@ fn profiles_of_one_users_keys_share_the_session_and_name_who_needs_it() {
         assert_eq!(bench.sessions(), 1);
     });
 }
+
+#[test]
+fn forgetting_a_role_forgets_the_session_that_has_no_name_and_no_other() {
+    run(async || {
+        let clock = TestClock::new();
+        let aws = aws(&clock).await;
+        let host = Host::asking(&aws.url());
+        let from = SourceIdentity::Unnamed(vec![session("ops", CodeSource::Ask)]);
+        let deploy = assume_role::Config::of(from, Arn::parse(DEPLOY).unwrap());
+        let identities = [
+            ("ops", host.keys(KEY, "secret")),
+            ("deploy", Link::AssumeRole(deploy)),
+            ("other", host.keys(OTHER_KEY, "other-secret")),
+            ("other-mfa", session("other", CodeSource::Ask)),
+            ("billing", role("other-mfa", BILLING)),
+        ];
+        let mut bench = Bench::with(clock, aws, host, identities).await;
+        bench.codes(&["111111", "222222"]);
+        bench.answer(Some("deploy"), "111111").await.unwrap();
+        bench.answer(Some("other-mfa"), "222222").await.unwrap();
+        let (deploy, billing) = (bench.served("deploy").await, bench.served("billing").await);
+        let _ = bench.announced();
+        for identity in ["deploy", "billing"] {
+            bench.reader(identity).forget();
+            until(|| bench.reader(identity).load().held.is_none()).await;
+            bench.reader(identity).demand();
+            until(|| bench.reader(identity).load().attempts > 0).await;
+        }
+        // A code is asked for, since nobody could have forgotten its session by name.
+        assert_eq!(bench.key("deploy"), None);
+        assert_eq!(bench.announced(), [Kind::Asked]);
+        assert_ne!(bench.served("billing").await, billing);
+        bench.clock.advance(MINUTE);
+        bench.codes(&["333333"]);
+        bench.answer(Some("deploy"), "333333").await.unwrap();
+        assert_ne!(bench.served("deploy").await, deploy);
+        assert_eq!(bench.sessions(), 3);
+    });
+}
+
+#[test]
+fn whoever_has_gone_with_a_reload_stands_for_a_shared_session_no_longer() {
+    for (gone, stays) in [("there", "here"), ("here", "there")] {
+        run(async move || {
+            let clock = TestClock::new();
+            let aws = aws(&clock).await;
+            let host = Host::asking(&aws.url());
+            let of = |who: &str| {
+                let links = [host.keys(KEY, who), session(who, CodeSource::Ask)];
+                [who.to_owned(), format!("{who}-mfa")]
+                    .into_iter()
+                    .zip(links)
+            };
+            let both: Vec<_> = of("here").chain(of("there")).collect();
+            let staying = of(stays)
+                .map(|(who, link)| (name(&who), vec![link]))
+                .collect();
+            let again = both
+                .iter()
+                .map(|(who, link)| (name(who), vec![link.clone()]));
+            let again = again.collect();
+            let both = <[_; 4]>::try_from(both).unwrap();
+            let both = both
+                .each_ref()
+                .map(|(who, link)| (who.as_str(), link.clone()));
+            let mut bench = Bench::with(clock, aws, host, both).await;
+            let (gone, stays) = (format!("{gone}-mfa"), format!("{stays}-mfa"));
+            let seen = |bench: &Bench| {
+                let open = bench.challenges.list();
+                assert_eq!(open.len(), 1, "{open:?}");
+                let names = std::iter::once(&open[0].subject.identity).chain(&open[0].shared_by);
+                let mut names: Vec<_> = names.map(ToString::to_string).collect();
+                names.sort();
+                names
+            };
+            assert_eq!(seen(&bench), ["here-mfa", "there-mfa"]);
+            bench.opened = bench.opened.reopened(staying);
+            bench.readers = bench.opened.readers();
+            until(|| seen(&bench) == [stays.as_str()]).await;
+            let nobody = bench.answer(Some(&gone), "111111").await.unwrap_err();
+            assert!(matches!(nobody, NotAccepted::Unknown { .. }), "{nobody:?}");
+            // And back again.
+            bench.opened = bench.opened.reopened(again);
+            bench.readers = bench.opened.readers();
+            bench.reader(&gone).demand();
+            until(|| seen(&bench).len() == 2).await;
+            bench.codes(&["222222"]);
+            bench.answer(Some(&gone), "222222").await.unwrap();
+            assert_eq!(bench.served(&stays).await, bench.served(&gone).await);
+        });
+    }
+}

@@ -19,32 +19,12 @@ use super::{Samples, asked, text};
 use crate::serving::program::{Place, Running, Said};
 use crate::serving::upstream::{self, Upstream};
 use crate::serving::{eventually, skipped};
-use crate::support::sinks;
+use crate::support::journald::{received, value};
 
 fn place() -> (Place, Upstream) {
     let expiry = SystemClock::new().now().plus(Duration::from_hours(6));
     let upstream = Upstream::answering(upstream::credentials(expiry));
     (Place::new(&[("default", upstream.uri("/"))]), upstream)
-}
-
-/// The fields of one datagram of the native protocol.
-fn received(journald: &UnixDatagram) -> Vec<(String, String)> {
-    let patience = Some(Duration::from_mins(1));
-    journald.set_read_timeout(patience).unwrap();
-    let mut datagram = vec![0; 64 * 1024];
-    let length = journald.recv(&mut datagram).unwrap();
-    let text = std::str::from_utf8(&datagram[..length]).unwrap();
-    sinks::keep("journald.log", text.as_bytes());
-    let field = |line: &str| {
-        let (name, value) = line.split_once('=').unwrap();
-        (name.to_owned(), value.to_owned())
-    };
-    text.lines().map(field).collect()
-}
-
-fn value<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    let field = fields.iter().find(|(it, _)| it == name);
-    field.map(|(_, value)| value.as_str())
 }
 
 fn logging(sink: Sink, log: impl FnOnce()) {

@@ -30,19 +30,6 @@ fn a_thousand_clients_of_a_cold_identity_cause_one_call() {
     }
 }
 
-fn link(call: Call, aws: &FakeAws) -> Link {
-    match call {
-        Call::Container => Link::Container(container::Config {
-            uri: Some(aws.container_url()),
-            token_file: None,
-        }),
-        _ => Link::InstanceMetadata(imds::Config {
-            endpoint: Some(aws.url()),
-            ..imds::Config::default()
-        }),
-    }
-}
-
 async fn herd(call: Call) {
     let clock = TestClock::new();
     let aws = FakeAws::start(&clock).await;

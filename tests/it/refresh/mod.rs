@@ -31,6 +31,20 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
+/// To the source that is asked by `call`.
+fn link(call: Call, aws: &FakeAws) -> Link {
+    match call {
+        Call::Container => Link::Container(container::Config {
+            uri: Some(aws.container_url()),
+            token_file: None,
+        }),
+        _ => Link::InstanceMetadata(imds::Config {
+            endpoint: Some(aws.url()),
+            ..imds::Config::default()
+        }),
+    }
+}
+
 /// One refresher at work.
 struct Bench {
     clock: Arc<TestClock>,
@@ -45,17 +59,7 @@ impl Bench {
     async fn cold(call: Call, seed: u64) -> Self {
         let clock = TestClock::new();
         let aws = FakeAws::start(&clock).await;
-        let link = match call {
-            Call::Container => Link::Container(container::Config {
-                uri: Some(aws.container_url()),
-                token_file: None,
-            }),
-            _ => Link::InstanceMetadata(imds::Config {
-                endpoint: Some(aws.url()),
-                ..imds::Config::default()
-            }),
-        };
-        let provider = chain(&[link], &clock, Environment::default());
+        let provider = chain(&[link(call, &aws)], &clock, Environment::default());
         Self::with(provider, clock, aws, seed)
     }
 

@@ -7,7 +7,7 @@ use credd::clock::{Clock, SystemClock};
 use super::{container, list, listening, reload, reloaded, write};
 use crate::commands::aws::{self, beside_aws};
 use crate::serving::eventually;
-use crate::serving::program::{Place, Running, Said};
+use crate::serving::program::{Place, Running};
 use crate::serving::upstream::{self, Upstream};
 use crate::support::fake_aws::{Call, Role};
 
@@ -155,14 +155,7 @@ fn a_session_with_mfa_outlives_reloads_and_no_code_is_asked_again() {
         let mut command = aws::credd(&place, aws, &["serve"]);
         let _daemon = place.serving(aws::with_keys(&mut command));
         place.run(&["refresh"]);
-        eventually("somebody is asked", || {
-            let status = place.run(&["status", "--json"]).json();
-            (!status["challenges"].as_array()?.is_empty()).then_some(())
-        });
-        let mut answer = place.credd(&["mfa", "--code-stdin"]);
-        answer.stdin(std::fs::File::open(code(&place, "123456")).unwrap());
-        let said = Said::by(&mut answer);
-        assert!(said.is_success(), "{said:?}");
+        place.answer("123456");
         place.warm();
         assert_eq!(aws.count(Call::GetSessionToken), 1);
         assert_eq!(aws.count(Call::AssumeRole), 1);
@@ -191,24 +184,13 @@ fn a_session_with_mfa_outlives_reloads_and_no_code_is_asked_again() {
         assert_eq!(restarted, ["audit", "deploy", "ops-mfa"]);
         assert_eq!(report["unresolved"].as_array().unwrap().len(), 0);
         assert_eq!(aws.count(Call::GetSessionToken), 1);
-        let status = place.run(&["status", "--json"]).json();
-        assert_eq!(
-            status["challenges"].as_array().unwrap().len(),
-            0,
-            "{status}"
-        );
+        assert_eq!(place.challenges(), 0);
         // So it is when people are told at other times.
         let told = [longer.as_str(), "[mfa]\nwarn = [\"2h\", \"30m\"]\n"].concat();
         let report = reloaded(&place, &told);
         assert_eq!(report["settings"], serde_json::json!(["mfa"]));
         assert_eq!(aws.count(Call::GetSessionToken), 1);
     });
-}
-
-fn code(place: &Place, code: &str) -> std::path::PathBuf {
-    let path = place.folder().join("code");
-    credd::os::files::write_private(&path, code.as_bytes()).unwrap();
-    path
 }
 
 #[test]

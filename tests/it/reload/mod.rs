@@ -1,6 +1,7 @@
 //! Reloads of the real program's config, over its real sockets, while clients go on asking.
 
 mod clients;
+mod closing;
 mod files;
 mod identities;
 mod listeners;
@@ -15,39 +16,39 @@ use serde_json::Value;
 use crate::serving::program::{Place, Said};
 
 /// Writes the config, and has it read.
-fn reload(place: &Place, config: &str) -> Said {
+pub(crate) fn reload(place: &Place, config: &str) -> Said {
     write(place, config);
     place.run(&["reload", "--json"])
 }
 
 /// The same for a config that can be used.
 #[track_caller]
-fn reloaded(place: &Place, config: &str) -> Value {
+pub(crate) fn reloaded(place: &Place, config: &str) -> Value {
     let report = reload(place, config).json();
     assert_eq!(report["applied"], true, "{report}");
     report
 }
 
-fn write(place: &Place, config: &str) {
+pub(crate) fn write(place: &Place, config: &str) {
     files_of_os::write_private(&place.config(), config.as_bytes()).unwrap();
 }
 
 /// An identity of the config whose credentials the container endpoint at `uri` has.
-fn container(name: &str, uri: &str) -> String {
+pub(crate) fn container(name: &str, uri: &str) -> String {
     format!("[identity.{name}]\nprovider = \"container\"\nuri = \"{uri}\"\n")
 }
 
-fn listening(address: impl std::fmt::Display) -> String {
+pub(crate) fn listening(address: impl std::fmt::Display) -> String {
     format!("[serve.http]\nlisten = [\"{address}\"]\n")
 }
 
-fn list<'a>(report: &'a Value, what: &str, which: &str) -> Vec<&'a str> {
+pub(crate) fn list<'a>(report: &'a Value, what: &str, which: &str) -> Vec<&'a str> {
     let list = report[what][which].as_array().unwrap();
     list.iter().map(|it| it.as_str().unwrap()).collect()
 }
 
 /// A port that is free now.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }

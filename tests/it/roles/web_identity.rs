@@ -92,6 +92,46 @@ fn the_token_is_read_for_each_refresh() {
 }
 
 #[test]
+fn a_token_that_is_replaced_costs_no_call_while_the_set_in_hand_is_good() {
+    run(async || {
+        let (ground, path) = ground().await;
+        let ground = ground.set(TOKEN_FILE, path).set(ROLE_ARN, DEPLOY);
+        let house = ground.open(&[("deploy", from_environment())]);
+        house.warm().await;
+        // What is there at the first look is what has always been there.
+        house.pass(10 * SECOND, SECOND, |_| ()).await;
+        house.aws.web_identity("CANARY.two", SUBJECT);
+        house.write("token", "CANARY.two");
+        house.pass(MINUTE, SECOND, |_| ()).await;
+        assert_eq!(calls(&house).len(), 1);
+        // Until the next is due anyway.
+        let due = house.snapshot("deploy").due.unwrap();
+        let left = house.clock.boot().until(due);
+        house.pass(left, 5 * SECOND, |_| ()).await;
+        assert_eq!(calls(&house).len(), 2);
+        let seen = calls(&house).pop().unwrap();
+        assert_eq!(seen.parameter("WebIdentityToken"), Some("CANARY.two"));
+
+        // One that AWS does not take is replaced at once, however long the next attempt is put off.
+        house.aws.expire_web_identity("CANARY.two");
+        let is_put_off = || {
+            let due = house.snapshot("deploy").due.unwrap();
+            house.clock.boot().until(due) > 10 * SECOND
+        };
+        while house.failure("deploy").is_none() || !is_put_off() {
+            house.refresh("deploy").await;
+        }
+        house.write("token", "CANARY.one+/=");
+        house.pass(6 * SECOND, SECOND, |_| ()).await;
+        assert_eq!(house.failure("deploy"), None);
+        let spent = calls(&house).len();
+        house.write("token", "CANARY.one+/=\n");
+        house.pass(MINUTE, SECOND, |_| ()).await;
+        assert_eq!(calls(&house).len(), spent);
+    });
+}
+
+#[test]
 fn half_of_the_variables_is_a_mistake_or_nothing() {
     for (variables, class, said) in [
         (

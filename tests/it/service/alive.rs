@@ -162,6 +162,42 @@ fn pings_stop_while_a_listener_or_a_refresher_hangs() {
     });
 }
 
+/// After a busy moment both have come: the answers, and the time to look again.
+#[test]
+fn answers_that_come_at_the_last_moment_are_passed_on() {
+    run(async || {
+        let clock = TestClock::new();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_nonblocking(true).unwrap();
+        let variable = ("NOTIFY_SOCKET".to_owned(), path.display().to_string());
+        let notifier = Notifier::of(&Environment::from_iter([variable]));
+        let pulse = Pulse::default();
+        let mut heart = pulse.heart("a loop");
+        let mut watching = pin!(watchdog::watch(&pulse, &notifier, INTERVAL, &*clock));
+        for round in 0..50 {
+            // It asks, is answered, and comes round only when half of the interval is over.
+            poll_once(watching.as_mut()).await;
+            heart.beat().await;
+            clock.advance(INTERVAL / 2);
+            poll_once(watching.as_mut()).await;
+            let mut buffer = [0; 64];
+            let length = manager.recv(&mut buffer);
+            let length = length.unwrap_or_else(|_| panic!("no ping in round {round}"));
+            assert_eq!(&buffer[..length], b"WATCHDOG=1");
+        }
+    });
+}
+
+async fn poll_once(mut it: std::pin::Pin<&mut impl Future<Output = ()>>) {
+    std::future::poll_fn(|context| {
+        assert!(it.as_mut().poll(context).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
+}
+
 #[test]
 fn a_process_that_stands_still_does_not_ping() {
     let mut manager = Manager::with("");

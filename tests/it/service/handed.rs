@@ -15,9 +15,10 @@ use rustix::net::sockopt;
 
 use super::manager::Manager;
 use crate::commands::{status, upstream};
+use crate::reload::{free_address, list, listening, reload, reloaded};
 use crate::serving::eventually;
-use crate::serving::program::send;
 use crate::serving::upstream::KEY;
+use crate::serving::wire::exchange;
 
 fn identity(uri: &str) -> String {
     format!("[identity.default]\nprovider = \"container\"\nuri = \"{uri}\"\n")
@@ -104,6 +105,133 @@ fn an_address_that_the_config_writes_is_not_given_up() {
     });
 }
 
+/// What a reload closed could not be opened again: the manager hands over once.
+#[test]
+fn a_reload_neither_gives_up_what_is_handed_over_nor_serves_there_what_the_config_has_elsewhere() {
+    let upstream = upstream();
+    let identity = identity(&upstream.uri("/"));
+    let manager = Manager::with(&identity);
+    let place = &manager.place;
+    let _daemon = manager.start();
+    place.warm();
+    let (handed, other) = (manager.http.local_addr().unwrap(), free_address());
+    let asks = |token: &str| status(&manager.url(), token);
+    let own = place.token();
+    assert_eq!(asks(&own), Some(200));
+
+    let both = format!("[serve.http]\nlisten = [\"{handed}\", \"{other}\"]\n");
+    let none = "[serve.http]\nlisten = []\n".to_owned();
+    let elsewhere = format!(
+        "[serve.unix]\npath = \"{}\"\n[serve.metrics]\nlisten = \"{handed}\"\n",
+        place.runtime().join("other.sock").display()
+    );
+    for (serve, why) in [
+        (listening(other), format!("says {other};")),
+        (both, format!("says {handed} and {other};")),
+        (none, "says that there is none".to_owned()),
+        (elsewhere, "something else listen there".to_owned()),
+    ] {
+        let said = reload(place, &[serve.as_str(), &identity].concat());
+        assert_eq!(said.code(), Some(1), "{said:?}");
+        let start = format!("the service manager hands over {handed} for the HTTP endpoint, but ");
+        assert!(said.stdout.contains(&start), "{said:?}");
+        assert!(said.stdout.contains(&why), "{said:?}");
+        // All is as it was.
+        assert_eq!(asks(&own), Some(200));
+        assert!(place.run(&["get"]).is_success());
+        TcpStream::connect(other).unwrap_err();
+    }
+
+    // It may be written or not, others come and go beside it, and rules count there as anywhere.
+    let rule = "[[allow]]\ncaller = { token = \"app\" }\nidentity = [\"default\"]\n";
+    let metrics = format!("[serve.metrics]\nlisten = \"{other}\"\n");
+    let report = reloaded(
+        place,
+        &[&listening(handed), &metrics, &identity, rule].concat(),
+    );
+    assert_eq!(
+        list(&report, "listeners", "opened"),
+        [format!("metrics {other}")]
+    );
+    assert_eq!(list(&report, "listeners", "kept").len(), 3);
+    let token = place.runtime().join("tokens/app/token");
+    let token = read_text_now(&token, 1024).unwrap();
+    assert_eq!(asks(&token), Some(200));
+    let report = reloaded(place, &identity);
+    assert_eq!(
+        list(&report, "listeners", "closed"),
+        [format!("metrics {other}")]
+    );
+    assert_eq!(asks(&token), Some(403));
+    assert_eq!(asks(&own), Some(200));
+    assert!(place.run(&["get"]).is_success());
+}
+
+#[test]
+fn what_is_handed_over_for_something_that_a_config_no_longer_has_is_not_given_up_either() {
+    let upstream = upstream();
+    let http = listening("127.0.0.1:0");
+    // Without a rule nobody comes in by instance metadata.
+    let rule = "[[allow]]\ncaller = { user = \"daemon\", tcp = \"without-token\" }\n\
+                identity = [\"default\"]\n";
+    let rest = [&http, &identity(&upstream.uri("/")), rule].concat();
+    for (door, what) in [("imds", "instance metadata"), ("metrics", "metrics")] {
+        let manager = Manager::with("");
+        let handed = manager.http.local_addr().unwrap();
+        let there = format!("[serve.{door}]\nlisten = \"{handed}\"\n");
+        write_private(
+            &manager.place.config(),
+            [&there, rest.as_str()].concat().as_bytes(),
+        )
+        .unwrap();
+        let _daemon = manager.start_with(&[("LISTEN_FDNAMES", &format!("{door}:unix:admin"))]);
+        manager.place.warm();
+        let serves = || TcpStream::connect(handed).is_ok();
+        let other = format!("[serve.{door}]\nlisten = \"{}\"\n", free_address());
+        for (config, why) in [
+            (rest.clone(), format!("the config has no [serve.{door}]")),
+            (
+                [&other, rest.as_str()].concat(),
+                format!("`listen` in [serve.{door}] says"),
+            ),
+        ] {
+            let said = reload(&manager.place, &config);
+            assert_eq!(said.code(), Some(1), "{said:?}");
+            let expected = format!("the service manager hands over {handed} for {what}, but {why}");
+            assert!(said.stdout.contains(&expected), "{said:?}");
+            assert!(serves());
+        }
+        let report = reloaded(&manager.place, &[&there, rest.as_str()].concat());
+        assert!(list(&report, "listeners", "closed").is_empty());
+    }
+}
+
+#[test]
+fn metrics_are_served_by_what_is_handed_over() {
+    let upstream = upstream();
+    let manager = Manager::with("");
+    let handed = manager.http.local_addr().unwrap();
+    let config = [
+        listening("127.0.0.1:0"),
+        format!("[serve.metrics]\nlisten = \"{handed}\"\n"),
+        identity(&upstream.uri("/")),
+    ];
+    write_private(&manager.place.config(), config.concat().as_bytes()).unwrap();
+    let mut daemon = manager.start_with(&[("LISTEN_FDNAMES", "metrics:unix:admin")]);
+    manager.place.warm();
+    let mut monitor = TcpStream::connect(handed).unwrap();
+    let ask = format!("GET /metrics HTTP/1.1\r\nHost: {handed}\r\n\r\n");
+    let reply = exchange(&mut monitor, ask).unwrap();
+    assert_eq!(reply.status, 200);
+    let text = String::from_utf8(reply.body).unwrap();
+    assert!(text.contains("credd_identity_ready"), "{text}");
+    // And nothing else is.
+    assert_eq!(status(&manager.url(), &manager.place.token()), Some(404));
+    daemon.terminate();
+    // Whoever comes now waits for the next run.
+    TcpStream::connect(handed).unwrap();
+}
+
 #[test]
 fn what_is_called_by_no_name_of_a_door_is_refused() {
     let manager = Manager::with("");
@@ -184,7 +312,6 @@ fn a_crash_loop_never_frees_the_port_and_refuses_no_connection() {
     write_private(&manager.place.config(), b"unknown = 1").unwrap();
     for _ in 0..CRASHES {
         let mut daemon = manager.start();
-        send(daemon.id(), rustix::process::Signal::CONT);
         assert!(!daemon.end().success());
     }
     is_over.store(true, Ordering::SeqCst);

@@ -111,6 +111,16 @@ impl Manager {
         });
     }
 
+    /// Waits until a status line has this in it.
+    #[track_caller]
+    pub(super) fn hears_line(&mut self, part: &str) {
+        eventually(&format!("a line with {part:?} is said"), || {
+            let mut heard = self.heard().iter();
+            let is_it = |it: &String| it.starts_with("STATUS=") && it.contains(part);
+            heard.any(is_it).then_some(())
+        });
+    }
+
     pub(super) fn forget(&mut self) {
         self.heard();
         self.heard.clear();

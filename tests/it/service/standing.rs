@@ -8,6 +8,7 @@ use credd::clock::{Clock, SystemClock};
 use credd::environment::Environment;
 
 use super::manager::Manager;
+use crate::reload::write;
 use crate::serving::daemon::{InProcess, config, identities};
 use crate::serving::eventually;
 use crate::serving::upstream::{Answer, Upstream, credentials};
@@ -124,6 +125,50 @@ fn denial() -> Answer {
         status: 403,
         body: r#"{"code": "AccessDenied", "message": "no"}"#.to_owned(),
     }
+}
+
+/// The manager starts what is ordered after credd as soon as it hears the word, whatever that was
+/// about.
+#[test]
+fn a_reload_before_it_is_ready_does_not_make_it_so_and_one_after_that_is_said_to_begin_and_to_end()
+{
+    let upstream = Upstream::hanging();
+    let uri = upstream.uri("/");
+    let config = format!("[identity.default]\nprovider = \"container\"\nuri = \"{uri}\"\n");
+    let mut manager = Manager::with(&config);
+    let mut daemon = manager.start();
+    eventually("the daemon answers", || {
+        manager.place.run(&["status"]).is_success().then_some(())
+    });
+    assert!(manager.place.run(&["reload"]).is_success());
+    // One that is refused.
+    write(&manager.place, "unknown = 1");
+    assert_eq!(manager.place.run(&["reload"]).code(), Some(1));
+    write(&manager.place, &config);
+    manager.hears_line("the last reload failed");
+    let is_told = |it: &String| it.starts_with("READY=") || it.starts_with("RELOADING=");
+    assert!(
+        !manager.heard().iter().any(is_told),
+        "{:?}",
+        manager.heard()
+    );
+
+    let expiry = SystemClock::new().now().plus(6 * HOUR);
+    upstream.answer(credentials(expiry));
+    manager.hears("READY=1");
+    manager.forget();
+    assert!(manager.place.run(&["reload"]).is_success());
+    manager.hears("READY=1");
+    let told: Vec<_> = manager.heard().iter().filter(|it| is_told(it)).collect();
+    let [begins, ends] = told[..] else {
+        panic!("{told:?}");
+    };
+    assert!(
+        begins.starts_with("RELOADING=1\nMONOTONIC_USEC="),
+        "{begins}"
+    );
+    assert_eq!(ends, "READY=1");
+    daemon.terminate();
 }
 
 #[test]

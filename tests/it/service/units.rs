@@ -172,7 +172,8 @@ fn the_sockets_are_called_what_the_daemon_knows_them_by() {
         assert!(is_its_service, "{name}");
     }
     called.sort();
-    let mut known: Vec<&str> = NAMES.split(':').chain(["imds", "sock-diag"]).collect();
+    let others = ["imds", "metrics", "sock-diag"];
+    let mut known: Vec<&str> = NAMES.split(':').chain(others).collect();
     known.sort_unstable();
     assert_eq!(called, known);
 }

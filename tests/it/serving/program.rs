@@ -146,6 +146,32 @@ impl Place {
         });
     }
 
+    /// How many MFA codes are asked for.
+    #[track_caller]
+    pub(crate) fn challenges(&self) -> usize {
+        let status = self.run(&["status", "--json"]).json();
+        status["challenges"].as_array().unwrap().len()
+    }
+
+    /// Waits until an MFA code is asked for.
+    #[track_caller]
+    pub(crate) fn asks(&self) {
+        eventually("a code is asked for", || {
+            (self.challenges() > 0).then_some(())
+        });
+    }
+
+    /// Leaves an MFA code once one is asked for.
+    #[track_caller]
+    pub(crate) fn answer(&self, code: &str) {
+        self.asks();
+        let (read, mut write) = std::io::pipe().unwrap();
+        writeln!(write, "{code}").unwrap();
+        drop(write);
+        let said = Said::by(self.credd(&["mfa"]).stdin(Stdio::from(read)));
+        assert!(said.is_success(), "{said:?}");
+    }
+
     /// Where the daemon listens on TCP.
     pub(crate) fn address(&self) -> SocketAddr {
         let said = self.run(&["env"]);

@@ -8,6 +8,7 @@ use hyper::{HeaderMap, Request};
 use super::weather::Fault;
 use super::world::{Source, World, response};
 use crate::support::chance::Chance;
+use crate::support::fake_aws::http_date;
 
 /// The user whom `keyed` trusts.
 pub(super) const KEY: &str = "AKIASIMULATED00001";
@@ -134,14 +135,4 @@ fn from_compact(text: &str) -> Option<Timestamp> {
         part(11..13)?,
         part(13..15)?
     ))
-}
-
-/// As in RFC 9110 section 5.6.7.
-fn http_date(instant: Timestamp) -> String {
-    let seconds = instant.unix_millis().div_euclid(1000);
-    time::OffsetDateTime::from_unix_timestamp(seconds)
-        .unwrap()
-        .format(&time::format_description::well_known::Rfc2822)
-        .unwrap()
-        .replace("+0000", "GMT")
 }

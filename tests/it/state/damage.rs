@@ -1,9 +1,7 @@
 //! What a service manager hands over and cannot be read: dropped with a word, and never the end of a
 //! start.
 
-use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 
 use credd::os::lasting_memory::SIZE;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
@@ -165,16 +163,12 @@ fn of_several_states_one_is_used_and_the_others_are_dropped() {
 fn descriptors_by_other_names_are_let_be() {
     beside_aws(|aws| {
         let service = Service::new(aws);
-        let (mut here, there) = UnixStream::pair().unwrap();
-        let (read, write) = std::io::pipe().unwrap();
-        drop(there);
+        let (_read, write) = std::io::pipe().unwrap();
         service.manager.store("something-else", vec![write.into()]);
         service.start().kill();
         let mut names = service.manager.names();
         names.sort();
         assert_eq!(names, ["credd-state", "something-else"]);
         assert_eq!(service.manager.has_said("FDSTOREREMOVE=1"), 0);
-        assert_eq!(here.read(&mut [0]).unwrap(), 0);
-        assert!(read.try_clone().is_ok());
     });
 }

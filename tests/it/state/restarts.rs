@@ -40,8 +40,7 @@ fn a_daemon_that_is_killed_at_any_instant_costs_no_code_and_no_call_to_aws() {
         }
         let daemon = service.start();
         assert_eq!(service.sets(), sets);
-        let status = service.place.run(&["status", "--json"]).json();
-        assert_eq!(status["challenges"].as_array().map(Vec::len), Some(0));
+        assert_eq!(service.place.challenges(), 0);
         assert_eq!(aws.calls(), calls, "{:?}", aws.asked());
         assert_eq!(service.manager.names(), ["credd-state"]);
         assert_eq!(service.manager.has_said("FDSTORE=1"), 1);
@@ -52,12 +51,51 @@ fn a_daemon_that_is_killed_at_any_instant_costs_no_code_and_no_call_to_aws() {
 }
 
 #[test]
+fn an_operator_is_told_whether_the_service_manager_keeps_anything() {
+    let handed = "sessions are handed to the service manager";
+    let kept = "sessions are kept through restarts";
+    let lost = "WARN the service manager keeps nothing for this unit";
+    let since_254 = ("MEMORY_PRESSURE_WATCH", "/dev/null");
+    beside_aws(move |aws| {
+        for (variables, said) in [
+            // Before systemd 254 nothing tells.
+            (&[][..], handed),
+            (&[("FDSTORE", "16"), since_254], kept),
+            (&[since_254], lost),
+            (&[("FDSTORE", "0")], lost),
+        ] {
+            let service = Service::new(aws);
+            let mut command = service.command();
+            command.envs(variables.iter().copied());
+            let start = || {
+                let log = service.place.folder().join("log");
+                let mut daemon = Running::start(&mut service.manager.start(&command), &log);
+                eventually("it is said", || {
+                    let log = service.log();
+                    let lines = [handed, kept, lost];
+                    lines.iter().any(|it| log.contains(it)).then_some(())
+                });
+                daemon.kill();
+                service.log()
+            };
+            let log = start();
+            for line in [handed, kept, lost] {
+                assert_eq!(log.contains(line), line == said, "{variables:?}: {log}");
+            }
+            // Whoever hands it back has kept it.
+            let log = start();
+            assert!(log.contains(kept), "{variables:?}: {log}");
+        }
+    });
+}
+
+#[test]
 fn what_a_person_was_told_is_accepted_is_kept_though_the_daemon_is_killed_at_once() {
     for _ in 0..3 {
         beside_aws(|aws| {
             let service = Service::new(aws);
             let mut daemon = service.start();
-            service.answer("111111");
+            service.place.answer("111111");
             daemon.kill();
             let _daemon = service.start();
             service.sets();
@@ -134,17 +172,13 @@ fn what_is_forgotten_stays_forgotten() {
             // Whoever asks for it has a person asked.
             service.place.run(&["get", "ops-mfa"]);
             if !is_restarted {
-                service.answer("222222");
+                service.place.answer("222222");
                 service.sets();
             }
         }
         daemon.kill();
         let _daemon = service.start();
-        eventually("a code is asked for", || {
-            let status = service.place.run(&["status", "--json"]).json();
-            let is_asked = !status["challenges"].as_array()?.is_empty();
-            is_asked.then_some(())
-        });
+        service.place.asks();
     });
 }
 
@@ -153,15 +187,11 @@ fn without_a_service_manager_nothing_is_kept_and_nothing_breaks() {
     beside_aws(|aws| {
         let service = Service::new(aws);
         let mut daemon = service.place.serving(&mut service.command());
-        service.answer("111111");
+        service.place.answer("111111");
         service.sets();
         daemon.terminate();
         let _daemon = service.place.serving(&mut service.command());
-        eventually("a code is asked for", || {
-            let status = service.place.run(&["status", "--json"]).json();
-            let is_asked = !status["challenges"].as_array()?.is_empty();
-            is_asked.then_some(())
-        });
+        service.place.asks();
         assert!(!service.log().contains("kept through restarts"));
     });
 }

@@ -7,13 +7,14 @@ use credd::aws::arn::Arn;
 use credd::challenge::{Challenges, UsedCodes};
 use credd::clock::{Clock, SharedClock};
 use credd::credentials::Warnings;
+use credd::daemon::keep;
 use credd::http::{Client, Roots};
 use credd::identity::IdentityName;
 use credd::providers::chain::Link;
 use credd::providers::session_token::{self, CodeSource, Mfa};
 use credd::providers::shared_session::SharedSessions;
 use credd::providers::sts::{Settings, UpstreamTime};
-use credd::providers::{SourceIdentity, Surroundings, assume_role, imds, keys};
+use credd::providers::{SourceIdentity, Surroundings, assume_role, imds, keys, profile};
 use credd::pulse::Pulse;
 use credd::refresh::{Identities, Ledger, Opened, Parts, SnapshotReader, State};
 use credd::secret_place::SecretPlace;
@@ -46,6 +47,22 @@ struct Process {
     keys: Keys,
     clock: Arc<TestClock>,
     _running: JoinSet<()>,
+}
+
+fn named(links: &[(&str, Link)]) -> BTreeMap<IdentityName, Vec<Link>> {
+    let named = links.iter().cloned();
+    let named = named.map(|(name, link)| (IdentityName::parse(name).unwrap(), vec![link]));
+    named.collect()
+}
+
+fn reader_of(opened: &Opened, name: &str) -> SnapshotReader {
+    opened.readers()[&IdentityName::parse(name).unwrap()].clone()
+}
+
+fn key_of(reader: &SnapshotReader) -> Option<String> {
+    let snapshot = reader.load();
+    let held = snapshot.held.as_ref()?;
+    Some(held.credentials().access_key_id.expose().to_owned())
 }
 
 impl Host {
@@ -118,17 +135,9 @@ impl Host {
             draws: |_| Box::new(Chance::new(1)),
             ledger: ledger.clone(),
         };
-        let named = links.iter().cloned();
-        let named = named.map(|(name, link)| (IdentityName::parse(name).unwrap(), vec![link]));
-        let (opened, mut begun) = Identities::open_all(named.collect(), parts);
+        let (opened, begun) = Identities::open_all(named(links), parts);
         let mut running = JoinSet::new();
-        running.spawn(async move {
-            let mut refreshers = JoinSet::new();
-            while let Some(kept) = begun.recv().await {
-                refreshers.spawn(kept.run());
-            }
-            refreshers.join_all().await;
-        });
+        running.spawn(keep(begun));
         Process {
             opened,
             ledger,
@@ -155,13 +164,18 @@ impl Host {
 
 impl Process {
     fn reader(&self, name: &str) -> SnapshotReader {
-        self.opened.readers()[&IdentityName::parse(name).unwrap()].clone()
+        reader_of(&self.opened, name)
     }
 
     fn key(&self, name: &str) -> Option<String> {
-        let snapshot = self.reader(name).load();
-        let held = snapshot.held.as_ref()?;
-        Some(held.credentials().access_key_id.expose().to_owned())
+        key_of(&self.reader(name))
+    }
+
+    /// The keys of all sets that the next process would find.
+    fn left(&self) -> Vec<String> {
+        let kept = self.ledger.kept(self.clock.now()).into_iter();
+        let keys = kept.map(|set| set.credentials.access_key_id.expose().to_owned());
+        keys.collect()
     }
 
     /// What it has left when it ends at once, as the next one reads it.
@@ -402,4 +416,91 @@ fn what_cannot_be_judged_now_is_left_for_later_and_can_be_forgotten() {
         fourth.reader("billing").forget();
         until(|| fourth.ledger.kept(host.clock.now()).len() == 1).await;
     });
+}
+
+#[test]
+fn a_reload_that_is_refused_uses_up_nothing_that_an_earlier_run_has_left() {
+    run(async || {
+        let host = Host::new().await;
+        let links = host.links();
+        let first = host.first(&links).await;
+        let [role, session] = ["billing", "ops-mfa"].map(|name| first.key(name).unwrap());
+        let contents = first.end();
+        let calls = host.aws.calls();
+        // Somebody has left them out of the config for a while.
+        let second = host.start(&[], contents);
+        let mut otherwise = links.clone();
+        if let Link::AssumeRole(config) = &mut otherwise[2].1 {
+            config.lifetime = Some(15 * MINUTE);
+        }
+        for (refused, takes_it) in [(&links, true), (&otherwise, false), (&links, true)] {
+            let refused = second.opened.reopened(named(refused));
+            let reader = reader_of(&refused, "billing");
+            reader.demand();
+            until(|| reader.load().held.is_some()).await;
+            assert_eq!(key_of(&reader).as_deref() == Some(&role), takes_it);
+            drop((refused, reader));
+            settle().await;
+            let left = second.left();
+            assert!(left.contains(&role) && left.contains(&session), "{left:?}");
+        }
+        assert_eq!(host.aws.calls(), calls + 1);
+        let applied = second.opened.reopened(named(&links));
+        applied.put_in_force();
+        let reader = reader_of(&applied, "billing");
+        until(|| reader.load().held.is_some()).await;
+        assert_eq!(key_of(&reader).as_ref(), Some(&role));
+        settle().await;
+        assert_eq!(host.aws.calls(), calls + 1);
+        // What a reload that was not refused has ended leaves nothing.
+        drop((applied, reader));
+        settle().await;
+        assert_eq!(second.left(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_session_without_a_name_that_nobody_has_used_since_a_restart_is_forgotten_with_its_role() {
+    for is_of_a_profile in [false, true] {
+        run(async move || {
+            let host = Host::new().await;
+            let mut links = host.links();
+            let (_, session) = links.remove(1);
+            let role = Arn::parse(BILLING).unwrap();
+            links[1].1 = if is_of_a_profile {
+                let text = format!(
+                    "[profile billing]\nrole_arn = {BILLING}\nsource_profile = ops\n\
+                     mfa_serial = {SERIAL}\nregion = us-east-1\n[profile ops]\n\
+                     aws_access_key_id = {OPS_KEY}\naws_secret_access_key = {OPS_SECRET}\n"
+                );
+                let file = host.folder.path().join("config");
+                files::write_private(&file, text.as_bytes()).unwrap();
+                Link::Profile(profile::Config {
+                    profile: Some("billing".to_owned()),
+                    config_file: Some(file),
+                    mfa_code: CodeSource::Totp(host.file("totp")),
+                    ..profile::Config::default()
+                })
+            } else {
+                let from = SourceIdentity::Unnamed(vec![session]);
+                Link::AssumeRole(assume_role::Config::of(from, role))
+            };
+            let first = host.first(&links).await;
+            let key = first.key("billing");
+            let second = host.start(&links, first.end());
+            let reader = second.reader("billing");
+            until(|| reader.load().held.is_some()).await;
+            assert_eq!(second.key("billing"), key);
+            let sessions = host.aws.count(Call::GetSessionToken);
+            reader.forget();
+            until(|| reader.load().held.is_none()).await;
+            settle().await;
+            // The next code is one that has not been used.
+            host.clock.advance(MINUTE);
+            reader.demand();
+            until(|| reader.load().held.is_some()).await;
+            assert_ne!(second.key("billing"), key);
+            assert_eq!(host.aws.count(Call::GetSessionToken), sessions + 1);
+        });
+    }
 }

@@ -468,7 +468,7 @@ impl World {
 }
 
 /// As in RFC 9110 section 5.6.7.
-fn http_date(instant: Timestamp) -> String {
+pub(crate) fn http_date(instant: Timestamp) -> String {
     let seconds = instant.unix_millis().div_euclid(1000);
     time::OffsetDateTime::from_unix_timestamp(seconds)
         .unwrap()

@@ -6,6 +6,7 @@ pub(crate) mod chance;
 pub(crate) mod clock;
 pub(crate) mod fake_aws;
 pub(crate) mod journal;
+pub(crate) mod journald;
 pub(crate) mod news;
 pub(crate) mod patience;
 pub(crate) mod sinks;

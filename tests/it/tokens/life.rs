@@ -1,5 +1,9 @@
 //! T17: a token that is replaced, taken back or left behind opens nothing any more.
 
+use std::mem::MaybeUninit;
+
+use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
+
 use super::*;
 use crate::serving::eventually;
 
@@ -52,6 +56,73 @@ fn revoking_ends_those_that_an_overlap_kept_too_and_no_other_token() {
         (403, 403)
     );
     assert_eq!(status(&daemon, &ground.token("worker")), 200);
+}
+
+/// What happens to the names in a directory, in its order, while `act` does it.
+fn steps_in(directory: &Path, act: impl FnOnce()) -> Vec<(ReadFlags, String)> {
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    let changes = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE;
+    inotify::add_watch(&watch, directory, changes).unwrap();
+    act();
+    let mut room = [MaybeUninit::uninit(); 4096];
+    let mut reader = inotify::Reader::new(watch, &mut room);
+    let next = || {
+        let event = reader.next().ok()?;
+        let name = event.file_name().unwrap().to_str().unwrap();
+        Some((event.events(), name.to_owned()))
+    };
+    std::iter::from_fn(next).collect()
+}
+
+#[test]
+fn a_crash_at_any_step_of_a_revocation_leaves_nothing_that_it_takes_back() {
+    let ground = Ground::with_worker(PRIVATE);
+    let daemon = ground.serve();
+    let first = ground.token("worker");
+    rotate(&daemon, "worker");
+    let second = ground.token("worker");
+    let directory = ground.path("tokens/worker");
+    let mut files: BTreeMap<String, Vec<u8>> = ["token", "superseded"]
+        .map(|name| (name.to_owned(), text(&directory.join(name)).into_bytes()))
+        .into();
+    let steps = steps_in(&directory, || revoke(&daemon, "worker"));
+    let third = ground.token("worker");
+    daemon.end();
+    let mut cut_off = 0;
+    for (change, name) in &steps {
+        match *change {
+            ReadFlags::DELETE | ReadFlags::MOVED_FROM => {
+                files.remove(name);
+            }
+            // Empty at first, and whole in the end.
+            ReadFlags::CREATE => {
+                files.insert(name.clone(), Vec::new());
+            }
+            ReadFlags::MOVED_TO => {
+                files.insert(name.clone(), third.clone().into_bytes());
+            }
+            other => panic!("{other:?} of {name}"),
+        }
+        for name in ["token", "superseded", "token.new", "superseded.new"] {
+            let path = directory.join(name);
+            let _ = std::fs::remove_file(&path);
+            if let Some(contents) = files.get(name) {
+                small_files::write_private(&path, contents).unwrap();
+            }
+        }
+        let daemon = ground.serve();
+        let honoured = [&first, &second].map(|token| status(&daemon, token));
+        assert_eq!(
+            honoured,
+            [403, 403],
+            "after {change:?} of {name}: {steps:?}"
+        );
+        assert_eq!(status(&daemon, &ground.token("worker")), 200);
+        daemon.end();
+        cut_off += 1;
+    }
+    // Both are removed, and another is written beside its place and moved there.
+    assert_eq!(cut_off, 5, "{steps:?}");
 }
 
 #[test]

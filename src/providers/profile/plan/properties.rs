@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::aws::arn::Arn;
 use crate::aws::profile_file::Section;
 use crate::aws::sts::limit::ROLE_LIFETIME;
+use crate::printable;
 use crate::providers::session_name::SessionName;
 
 /// Why a profile means nothing. The wording is that of the SDKs, which users search for.
@@ -127,12 +128,9 @@ pub(super) fn session_name(name: &str, section: &Section) -> Result<Option<Sessi
         .map_err(|error| Unclear(format!("`role_session_name` of profile `{name}`: {error}")))
 }
 
-/// A value as a message shows it: short, and nothing that could move a cursor.
+/// A value as a message shows it.
 pub(super) fn printable(value: &str) -> String {
-    let shown = value.chars().take(100);
-    shown
-        .map(|it| if it.is_control() { ' ' } else { it })
-        .collect()
+    printable::line(value, 100)
 }
 
 pub(super) fn is_long_lived(section: &Section) -> bool {
