@@ -218,6 +218,7 @@ fn no_version_moves_a_socket() {
         ("credd-unix.socket", "/run/credd/credd.sock"),
         ("credd-admin.socket", "/run/credd/admin/credd.sock"),
         ("credd-imds.socket", "169.254.169.254:80"),
+        ("credd-metrics.socket", "127.0.0.1:9170"),
         ("user/credd.socket", "127.0.0.1:9169"),
     ] {
         let text = read_text_now(&shipped().join(unit), 64 * 1024).unwrap();
