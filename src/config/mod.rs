@@ -149,7 +149,8 @@ pub fn locate(named: Option<&Path>, environment: &Environment, is_root: bool) ->
             let own = config_home(environment).filter(|_| !is_root);
             let own = own.map(|home| home.join("credd").join(FILE));
             let system = Path::new(SYSTEM).join(FILE);
-            Located::Usual(std::iter::once(system).chain(own).collect())
+            // A person's own daemon, on a host that has the system's as well, is not the system's.
+            Located::Usual(own.into_iter().chain([system]).collect())
         }
     }
 }
@@ -300,8 +301,8 @@ mod tests {
         assert_eq!(
             located(None, &variables[1..], false),
             usual(&[
-                "/etc/credd/credd.toml",
-                "/home/user/.config/credd/credd.toml"
+                "/home/user/.config/credd/credd.toml",
+                "/etc/credd/credd.toml"
             ])
         );
     }
@@ -360,12 +361,12 @@ mod tests {
         assert_eq!(located(None, &xdg, true), usual(&[system]));
         assert_eq!(
             located(None, &xdg, false),
-            usual(&[system, "/xdg/credd/credd.toml"])
+            usual(&["/xdg/credd/credd.toml", system])
         );
         let relative = [("XDG_CONFIG_HOME", "xdg"), ("HOME", "/home/user")];
         assert_eq!(
             located(None, &relative, false),
-            usual(&[system, "/home/user/.config/credd/credd.toml"])
+            usual(&["/home/user/.config/credd/credd.toml", system])
         );
         assert_eq!(located(None, &[], false), usual(&[system]));
     }

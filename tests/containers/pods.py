@@ -30,6 +30,8 @@ HOST = [
     for path in ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", sys.base_prefix, sys.prefix, HERE)
     if os.path.exists(path) and not os.path.islink(path)
 ]
+# Of every process: the emulator's, too.
+MEMORY = "256m" if os.environ.get("CREDD_EMULATED") else "32m"
 APP_COMMAND = [sys.executable, os.path.join(HERE, "app.py")]
 
 
@@ -131,17 +133,25 @@ def ecs_container(definition, image, more, command):
         options += ["--volume", f"{mount['sourceVolume']}:{mount['containerPath']}{mode}"]
     if "entryPoint" in definition:
         entry, *rest = definition["entryPoint"]
+        # Where an app's image has it; this one's /usr is the host's.
+        entry = entry.replace("/usr/local/bin/credd", "/credd")
         options += ["--entrypoint", entry]
         command = [*rest, *command]
     return Container(definition["name"], image, options + more, command)
 
 
-def ecs(sts):
-    """The task definition for Fargate."""
-    with open(os.path.join(DEPLOY, "ecs/fargate.json")) as file:
-        containers = {it["name"]: it for it in json.load(file)["containerDefinitions"]}
-    program = containers["credd-program"]
-    ecs_container(program, CREDD, [], program["command"]).result()
+def ecs(launch_type, sts):
+    """The task definition for Fargate, or for EC2."""
+    with open(os.path.join(DEPLOY, f"ecs/{launch_type}.json")) as file:
+        task = json.load(file)
+    containers = {it["name"]: it for it in task["containerDefinitions"]}
+    for volume in task["volumes"]:
+        docker = volume.get("dockerVolumeConfiguration", {})
+        options = [f"--opt={name}={value}" for name, value in docker.get("driverOpts", {}).items()]
+        run("volume", "create", *options, volume["name"])
+    program = containers.get("credd-program")
+    if program:
+        ecs_container(program, CREDD, [], program["command"]).result()
     credd = containers["credd"]
     # Both names are this host's: one is in a file, one is known to a server alone.
     more = ["--env", f"AWS_ENDPOINT_URL_STS={sts}", "--env", "CREDD_LOG=debug"]
@@ -152,13 +162,12 @@ def ecs(sts):
 
 
 def ecs_by_each_name():
-    for way in ("by-dns", "by-hosts"):
-        containers, sidecar = ecs(f"http://sts.{way}.test:4566")
-        say(f"ECS: every identity is served, with STS found {way.replace('-', ' ')}")
+    for launch_type, way in (("fargate", "by-dns"), ("ec2", "by-hosts")):
+        containers, sidecar = ecs(launch_type, f"http://sts.{way}.test:4566")
+        say(f"ECS, {launch_type}: every identity is served, with STS found {way.replace('-', ' ')}")
         sidecar_health = run("healthcheck", "run", "credd", check=False).returncode
         expect("podman healthcheck run", sidecar_health, 0)
-        if way == "by-dns":
-            ecs_apps(containers)
+        ecs_apps(containers)
         sidecar.stop()
         run("volume", "rm", "--force", "credd", "credd-program")
 
@@ -171,7 +180,7 @@ def ecs_apps(containers):
         app = ecs_container(containers[name], APP, ["--read-only"], APP_COMMAND)
         expect(f"ECS: boto3 in {name}, by credd exec", app.result(), f"container-role {key} {user}")
     # What is not its own it does not get.
-    other = dict(containers["mail"], entryPoint=["/program/credd", "exec", "orders", "--"])
+    other = dict(containers["mail"], entryPoint=containers["orders"]["entryPoint"])
     app = ecs_container(other, APP, ["--read-only"], APP_COMMAND)
     done = run(*app.words("--rm"), check=False)
     expect("ECS: mail asks for orders", (done.returncode, "AccessDenied" in done.stderr), (1, True))
@@ -231,7 +240,7 @@ def orphans():
     """A program of a `process` provider that leaves orphans to the first process."""
     config = '[identity.a]\nprovider = "process"\ncommand = ["/orphan"]\n'
     options = ["--read-only", "--cap-drop", "all", "--env", f"CREDD_CONFIG_CONTENT={config}"]
-    options += ["--volume", f"{FOLDER}/orphan:/orphan:ro", "--pids-limit", "32", "--memory", "32m"]
+    options += ["--volume", f"{FOLDER}/orphan:/orphan:ro", "--pids-limit", "32", "--memory", MEMORY]
     sidecar = Container("orphans", CREDD, options, [])
     sidecar.start(["/credd", "health"])
     first = sidecar.first_process()

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import time
 
+import person
 import rig
 
 COUNT = int(os.environ["CREDD_E2E_COUNT"])
-PACKAGES = sorted(pathlib.Path("/opt/packages").glob("*.deb"))
+PACKAGES = sorted(pathlib.Path("/opt/packages").glob("credd_*.deb"))
+OLDER = "/opt/packages/older.deb"
 ROLES = ["billing", "stock", "report"]
 # Between two interruptions, in which every client fetches undisturbed.
 PAUSE = 0.3
@@ -70,9 +72,17 @@ def crash_loop(seconds):
 
 
 def install():
-    """As a person does it: the package, then the config, the key for systemd to hold, a code."""
-    rig.run("dpkg", "--install", PACKAGES[0])
+    """As a person does it: the package, then the config, the key for systemd to hold, a code. Before it
+    there was one with a socket less, and another that was not what it is now."""
+    rig.run("dpkg", "--install", OLDER)
     assert rig.property("ActiveState") == "active", "the package starts the daemon"
+    said = rig.run("dpkg", "--install", PACKAGES[0])
+    assert "credd: credd.socket has changed" in said, f"an upgrade tells of sockets, not {said}"
+    rig.run("systemctl", "is-active", "credd-diag.socket")
+    # As that has told.
+    rig.run("systemctl", "stop", "credd.socket", "credd.service")
+    rig.run("systemctl", "start", "credd.service")
+    assert rig.run("ss", "-Hltn", "sport = 339").split()[2] == "1024", "the socket is the new one"
     rig.configure(ROLES)
     rig.run("credd", "check")
     rig.run("systemctl", "daemon-reload")
@@ -87,12 +97,21 @@ def install():
 
 def other_package():
     """The .rpm: what it has left after its removal. Its dependencies are Fedora's."""
-    rig.run("rpm", "--install", "--force-debian", "--nodeps", *pathlib.Path("/opt/packages").glob("*.rpm"))
+    rpm = ["rpm", "--force-debian", "--nodeps"]
+    package, = pathlib.Path("/opt/packages").glob("*.rpm")
+    rig.run(*rpm, "--install", package)
     rig.configure(ROLES)
     rig.run("systemctl", "daemon-reload")
     rig.run("systemctl", "start", "credd.service")
     rig.wait(lambda: "ops-mfa" in rig.run("credd", "mfa", "--list"), "a question for a code")
-    rig.run("rpm", "--erase", "--force-debian", "credd")
+    before = rig.main_process()
+    # An upgrade to the same; only the disk says that a socket has changed.
+    socket = pathlib.Path("/usr/lib/systemd/system/credd.socket")
+    socket.write_text(socket.read_text() + "\n")
+    said = rig.run(*rpm, "--upgrade", "--replacepkgs", package)
+    assert "credd: credd.socket has changed" in said, f"an upgrade tells of sockets, not {said}"
+    assert rig.main_process() not in (before, 0), "the upgrade starts the new program"
+    rig.run(*rpm, "--erase", "credd")
     return rig.leftovers("after the removal of the .rpm", "/usr/bin/credd")
 
 
@@ -137,6 +156,7 @@ def problems(report):
     if "403" not in str(report["stranger"]):
         yield f"a stranger was answered {report['stranger']}"
     yield from report["journal"]["problems"]
+    yield from report["person"]
     yield from report["secrets"]
 
 
@@ -152,6 +172,7 @@ def main():
         report["exposure"] = rig.run("systemd-analyze", "security", "--no-pager", "credd.service")
         report["exposure"] = report["exposure"].strip().splitlines()[-1]
         report["secrets"] = rig.secrets_found("in use")
+        report["person"] = list(person.check())
         rig.run("dpkg", "--purge", "credd")
         purged = "after the purge"
         report["secrets"] += rig.secrets_found(purged) + rig.leftovers(purged, "/etc/credd")

@@ -71,12 +71,17 @@ class Child:
         return json.loads(self.process.communicate(timeout=PATIENCE)[0])
 
 
-STS = Child("/opt/clients/sts_judge.py", f"--lifetime={LIFETIME}", f"--key={KEY}",
-            f"--secret={SECRET}", f"--mfa-serial={SERIAL}", f"--mfa-secret={DEVICE}")
+def sts(secret):
+    """An STS that knows one user, by this secret, and takes each code of the device once."""
+    return Child("/opt/clients/sts_judge.py", f"--lifetime={LIFETIME}", f"--key={KEY}",
+                 f"--secret={secret}", f"--mfa-serial={SERIAL}", f"--mfa-secret={DEVICE}")
 
 
-def judged():
-    with urllib.request.urlopen(f"http://{STS.said}/counts", timeout=5) as answer:
+STS = sts(SECRET)
+
+
+def judged(by=STS):
+    with urllib.request.urlopen(f"http://{by.said}/counts", timeout=5) as answer:
         return json.load(answer)
 
 

@@ -205,4 +205,25 @@ fn users_and_places_are_those_of_the_units() {
     let admin = std::fs::metadata(folder.path().join("run/credd/admin")).unwrap();
     let mode = std::os::unix::fs::MetadataExt::mode(&admin) & 0o777;
     assert_eq!(mode, 0o750);
+    // Else nobody's own credd trusts what is there, nor that there is nothing.
+    let config = std::fs::metadata(folder.path().join("etc/credd")).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&config), 0);
+}
+
+/// An upgrade reads the units anew, and systemd lets go of a socket that is at another place in them.
+#[test]
+fn no_version_moves_a_socket() {
+    for (unit, place) in [
+        ("credd.socket", "127.0.0.1:339"),
+        ("credd-unix.socket", "/run/credd/credd.sock"),
+        ("credd-admin.socket", "/run/credd/admin/credd.sock"),
+        ("credd-imds.socket", "169.254.169.254:80"),
+        ("credd-metrics.socket", "127.0.0.1:9170"),
+        ("user/credd.socket", "127.0.0.1:9169"),
+    ] {
+        let text = read_text_now(&shipped().join(unit), 64 * 1024).unwrap();
+        let listens = text.lines().filter(|it| it.starts_with("Listen"));
+        let listens: Vec<&str> = listens.collect();
+        assert_eq!(listens, [format!("ListenStream={place}")], "{unit}");
+    }
 }
