@@ -112,8 +112,8 @@ struct Place {
 
 #[derive(Debug, Args)]
 struct ConfigArguments {
-    /// The config file [default: that in `CREDD_CONFIG`, the text in `CREDD_CONFIG_CONTENT`,
-    /// /etc/credd/credd.toml, or your own config]
+    /// The config file [default: that in `CREDD_CONFIG`, the text in `CREDD_CONFIG_CONTENT`, your own
+    /// config, or /etc/credd/credd.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

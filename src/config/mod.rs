@@ -120,6 +120,19 @@ pub enum Located {
     Usual(Vec<PathBuf>),
 }
 
+impl Located {
+    /// Whether the file `before` is no longer there, by what is found now: nothing, or what comes
+    /// after it.
+    pub fn has_lost(&self, before: &Path, found: Option<&Path>) -> bool {
+        let Some(found) = found else { return true };
+        let Self::Usual(places) = self else {
+            return false;
+        };
+        let place = |path| places.iter().position(|it| it == path);
+        place(before) < place(found)
+    }
+}
+
 /// The variable that names the config file where the command line does not.
 const VARIABLE: &str = "CREDD_CONFIG";
 

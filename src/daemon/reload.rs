@@ -216,7 +216,11 @@ impl Reloader {
             })
         };
         match timeout(&*self.site.clock, READING, reading).await {
-            Ok(Ok(Ok((None, _)))) if let Some(path) = &file.found => {
+            // Another one may mean other identities, and other callers.
+            Ok(Ok(Ok((found, _))))
+                if let Some(path) = &file.found
+                    && file.located.has_lost(path, found.as_deref()) =>
+            {
                 Err(Refused::Gone(path.clone()))
             }
             Ok(Ok(loaded)) => loaded.map_err(Refused::Unread),

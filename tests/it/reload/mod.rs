@@ -9,11 +9,18 @@ mod mutated;
 mod stopping;
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 
+use credd::api;
+use credd::clock::SystemClock;
+use credd::config::Located;
 use credd::os::files as files_of_os;
 use serde_json::Value;
 
+use crate::serving::daemon::InProcess;
 use crate::serving::program::{Place, Said};
+use crate::serving::wire::exchange;
 
 /// Writes the config, and has it read.
 pub(crate) fn reload(place: &Place, config: &str) -> Said {
@@ -51,4 +58,37 @@ pub(crate) fn list<'a>(report: &'a Value, what: &str, which: &str) -> Vec<&'a st
 pub(crate) fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
+}
+
+/// The host's may have other identities, and let others in.
+#[test]
+fn a_person_whose_config_is_gone_gets_no_other_by_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let [own, system] = ["own", "system"].map(|name| folder.path().join(name));
+    let write = |path: &Path, identity| {
+        let identity = format!("[identity.{identity}]\nprovider = \"environment\"\n");
+        let text = listening("127.0.0.1:0") + &identity;
+        files_of_os::write_private(path, text.as_bytes()).unwrap();
+    };
+    write(&system, "theirs");
+    write(&own, "mine");
+    let located = Located::Usual(vec![own.clone(), system]);
+    let daemon = InProcess::located(Arc::new(SystemClock::new()), located);
+    let reload = || {
+        let order = format!(
+            "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+            api::RELOAD
+        );
+        exchange(&mut daemon.admin(), order).unwrap().json()
+    };
+    std::fs::remove_file(&own).unwrap();
+    let report = reload();
+    assert_eq!(report["applied"], false, "{report}");
+    let problem = report["problem"].as_str().unwrap();
+    assert!(problem.contains("own is gone; put it back"), "{problem}");
+    assert_eq!(daemon.status().identities[0].name, "mine");
+    // What comes first counts once it is there.
+    write(&own, "new");
+    let report = reload();
+    assert_eq!(list(&report, "identities", "started"), ["new"]);
 }

@@ -11,8 +11,8 @@ use std::thread::{self, JoinHandle};
 use credd::api::StatusReport;
 use credd::audit::Outlets;
 use credd::clock::SharedClock;
-use credd::config::Config;
-use credd::daemon::{Daemon, Parts, runtime_directory};
+use credd::config::{Config, Located, Trust, load};
+use credd::daemon::{ConfigFile, Daemon, Parts, runtime_directory};
 use credd::environment::Environment;
 use credd::identity::IdentityName;
 use credd::os::files;
@@ -89,7 +89,34 @@ impl InProcess {
         wait_for_lock(directory.path());
         let audited = Audited::default();
         let outlets = Outlets::to(audited.clone());
-        Self::leaving_by(outlets, audited, directory, clock, config, environment)
+        Self::leaving_by(
+            outlets,
+            audited,
+            directory,
+            clock,
+            config,
+            environment,
+            None,
+        )
+    }
+
+    /// Serves what is said in the first file that is there, and reads it anew when told to.
+    pub(crate) fn located(clock: SharedClock, located: Located) -> Self {
+        let (found, config) = load(&located, Trust::Owned).unwrap();
+        let audited = Audited::default();
+        let outlets = Outlets::to(audited.clone());
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        let file = Some(ConfigFile { located, found });
+        let environment = Environment::default();
+        Self::leaving_by(
+            outlets,
+            audited,
+            directory,
+            clock,
+            config,
+            environment,
+            file,
+        )
     }
 
     /// The same with an audit log that goes elsewhere.
@@ -97,7 +124,15 @@ impl InProcess {
         let nothing = Audited::default();
         let directory = Arc::new(tempfile::tempdir().unwrap());
         let environment = Environment::default();
-        Self::leaving_by(outlets, nothing, directory, clock, config, environment)
+        Self::leaving_by(
+            outlets,
+            nothing,
+            directory,
+            clock,
+            config,
+            environment,
+            None,
+        )
     }
 
     fn leaving_by(
@@ -107,13 +142,14 @@ impl InProcess {
         clock: SharedClock,
         config: Config,
         environment: Environment,
+        config_file: Option<ConfigFile>,
     ) -> Self {
         let parts = Parts {
             config,
             environment: Arc::new(environment),
             outlets,
             runtime_directory: directory.path().to_owned(),
-            config_file: None,
+            config_file,
             confinement: credd::daemon::sandbox::Confinement::default(),
             inherited: credd::systemd::Inherited::default(),
             is_on_ec2: false,
