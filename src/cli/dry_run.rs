@@ -169,7 +169,9 @@ fn resting_on_the_unit(
         let before = resting.len();
         for (name, links) in identities {
             let of_link = |link: &Link| {
-                let own = link.key_places().find(|it| it.path(environment).is_none());
+                let own = link
+                    .secret_places()
+                    .find(|it| it.path(environment).is_none());
                 own.or_else(|| resting.get(link.built_on()?)).cloned()
             };
             if let Some(secret) = links.iter().find_map(of_link) {

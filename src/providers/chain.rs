@@ -56,14 +56,26 @@ impl Link {
         }
     }
 
-    /// Where the keys are kept that it gives, if the config names places for them.
-    pub fn key_places(&self) -> impl Iterator<Item = &SecretPlace> {
-        let keys = match self {
-            Self::Keys(config) => Some(config),
-            _ => None,
+    /// Where the secrets are kept that it takes, if the config names places for them.
+    pub fn secret_places(&self) -> impl Iterator<Item = &SecretPlace> {
+        fn device(code: &CodeSource) -> Option<&SecretPlace> {
+            match code {
+                CodeSource::Totp(place) => Some(place),
+                CodeSource::Ask | CodeSource::Command(_) => None,
+            }
+        }
+        let places = match self {
+            Self::Keys(config) => [
+                Some(&config.secret_access_key),
+                config.session_token.as_ref(),
+            ],
+            Self::Profile(config) => [device(&config.mfa_code), None],
+            Self::SessionToken(config) => {
+                [config.mfa.as_ref().and_then(|mfa| device(&mfa.code)), None]
+            }
+            _ => [None, None],
         };
-        let places = keys.map(|it| [Some(&it.secret_access_key), it.session_token.as_ref()]);
-        places.into_iter().flatten().flatten()
+        places.into_iter().flatten()
     }
 
     /// Whether people may be asked for codes for it.

@@ -63,6 +63,10 @@ fn what_rests_on_credentials_of_the_unit_is_not_tried_elsewhere_and_said_where_i
             "[identity.billing]\nprovider = \"assume-role\"\nfrom = \"ops\"\nrole-arn = \"{ROLE}\"\n"
         );
         configure(&place, &role);
+        let session = "[identity.session]\nprovider = \"session-token\"\nfrom = \"user\"\n\
+            mfa-serial = \"arn:aws:iam::123456789012:mfa/ops\"\n\
+            mfa-code = { totp-secret = \"credential:device\" }\n";
+        configure(&place, session);
         let run = |folder: Option<&std::path::Path>| {
             let mut command = credd(&place, aws, &["check", "--dry-run"]);
             if let Some(folder) = folder {
@@ -80,6 +84,7 @@ fn what_rests_on_credentials_of_the_unit_is_not_tried_elsewhere_and_said_where_i
             [
                 format!("billing  {not_tried}"),
                 format!("ops      {not_tried}"),
+                format!("session  {}", not_tried.replace(":ops", ":device")),
                 "user     arn:aws:iam::123456789012:user/ops (session of environment)".to_owned(),
             ]
         );
