@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use super::socket_option;
+
 /// `IFNAMSIZ`, netdevice(7): with the zero at the end.
 const LONGEST: usize = 16;
 
@@ -25,36 +27,19 @@ pub fn keep_to_loopback(socket: &impl AsFd) -> io::Result<()> {
             length,
         )
     };
-    check(returned)
-}
-
-/// Empty where it is bound to none.
-#[expect(unsafe_code, reason = "rustix has no such option")]
-fn name(socket: &impl AsFd) -> io::Result<Vec<u8>> {
-    let mut name = [0_u8; LONGEST];
-    let mut length = libc::socklen_t::try_from(LONGEST).map_err(io::Error::other)?;
-    // SAFETY: `name` has room for `length` bytes; the kernel writes no more than that, and sets
-    // `length` to what it has written.
-    let returned = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_BINDTODEVICE,
-            name.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    check(returned)?;
-    let written = name.into_iter().take(length.try_into().unwrap_or(0));
-    Ok(written.take_while(|&byte| byte != 0).collect())
-}
-
-fn check(returned: libc::c_int) -> io::Result<()> {
     if returned == 0 {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Empty where it is bound to none.
+fn name(socket: &impl AsFd) -> io::Result<Vec<u8>> {
+    let mut words = [0; LONGEST / size_of::<u32>()];
+    socket_option::read(socket, libc::SO_BINDTODEVICE, &mut words)?;
+    let name = words.into_iter().flat_map(u32::to_ne_bytes);
+    Ok(name.take_while(|&byte| byte != 0).collect())
 }
 
 #[cfg(test)]

@@ -87,35 +87,34 @@ impl InProcess {
         environment: Environment,
     ) -> Self {
         wait_for_lock(directory.path());
-        let audited = Audited::default();
-        let outlets = Outlets::to(audited.clone());
-        Self::leaving_by(
-            outlets,
-            audited,
-            directory,
-            clock,
-            config,
-            environment,
-            None,
-        )
+        Self::audited(directory, clock, config, environment, None)
     }
 
     /// Serves what is said in the first file that is there, and reads it anew when told to.
     pub(crate) fn located(clock: SharedClock, located: Located) -> Self {
         let (found, config) = load(&located, Trust::Owned).unwrap();
-        let audited = Audited::default();
-        let outlets = Outlets::to(audited.clone());
         let directory = Arc::new(tempfile::tempdir().unwrap());
         let file = Some(ConfigFile { located, found });
-        let environment = Environment::default();
+        Self::audited(directory, clock, config, Environment::default(), file)
+    }
+
+    /// With an audit log that a test reads.
+    fn audited(
+        directory: Arc<TempDir>,
+        clock: SharedClock,
+        config: Config,
+        environment: Environment,
+        config_file: Option<ConfigFile>,
+    ) -> Self {
+        let audited = Audited::default();
         Self::leaving_by(
-            outlets,
+            Outlets::to(audited.clone()),
             audited,
             directory,
             clock,
             config,
             environment,
-            file,
+            config_file,
         )
     }
 
